@@ -172,7 +172,7 @@ class Route:
     """Gate probability p in [0, 1] that the decision was drawn from."""
     is_routed: bool
     utility: float = float("nan")
-    """Held-out utility r of the path for the student (standardised within the question); NaN where it was not measured."""
+    """Held-out utility r of the path for the student, standardised within the question; NaN where not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Accuracy of one student (or "vote" / "oracle") on one task (or "all"), with its 95% Wilson interval [low, high]."""
+    """Accuracy of one student (or "vote", "oracle") on one task (or "all"), with its 95% Wilson interval [low, high]."""
 
     arm: str
     student: str

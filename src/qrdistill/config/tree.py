@@ -1,0 +1,376 @@
+"""The one config tree: what a recipe may say, with bounds and a sentence for each field.
+
+Unions are told apart by `kind`; `None` never means "default"; unknown keys are refused. Names of tasks and styles live in
+registries of rooms above this one and are checked when a run is planned. The file is longer than most because it is the one
+page where every setting can be looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qrdistill.types import AnswerKind
+
+SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=SAFE_NAME)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+STYLES = ("vanilla", "cot", "tot", "program", "backward", "fact")
+"""The paper's six prompt styles, in its order."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# --- questions -----------------------------------------------------------------------------------------------------------
+
+
+class ReasoningTaskConfig(_Model):
+    """Procedurally generated, verifiable questions (reasoning-gym)."""
+
+    kind: Literal["reasoning"] = "reasoning"
+    name: Name
+    """A task family known to `qrdistill ls tasks`, e.g. leg_counting."""
+    difficulty: dict[str, int | float | str | bool | list[int | float | str]] = {}
+    """Generator parameters of the family (for example min_terms); unknown ones are refused by the task."""
+
+
+class JsonlTaskConfig(_Model):
+    """The user's own questions: one JSON object a line."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    name: Name
+    path: str
+    """File with the questions; relative paths are relative to the working directory."""
+    test_path: str = ""
+    """File with the test questions; empty: they are split off `path` by seed and hash."""
+    columns: dict[str, str] = {}
+    """Maps our field names (id, question, answer, choices, kind, level, family) to the file's, where they differ."""
+    answer_kind: AnswerKind | Literal["auto"] = "auto"
+    """Kind of every answer; `auto` reads the row's `kind`, else "choice" where options exist, else number or math."""
+
+
+TaskConfig = Annotated[ReasoningTaskConfig | JsonlTaskConfig, Field(discriminator="kind")]
+
+
+class QuestionsConfig(_Model):
+    """Which questions, and how many of each split. Splits are disjoint and fixed by seed and content hash."""
+
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
+    num_train: int = Field(60, ge=1)
+    """Training questions per task (trained on)."""
+    num_validation: int = Field(8, ge=0)
+    """Validation questions per task: held-out training questions that drive the router; never trained on."""
+    num_test: int = Field(50, ge=1)
+    """Test questions per task."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> QuestionsConfig:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"task names must differ, but {twice[0]!r} stands twice")
+        return self
+
+
+# --- teacher and filter --------------------------------------------------------------------------------------------------
+
+
+class WorkedSolutionTeacherConfig(_Model):
+    """The embedded teacher: writes each style from the task's own worked solution. Needs no key and no network."""
+
+    kind: Literal["worked_solution"] = "worked_solution"
+    name: Name = "worked_solution"
+    wrong_rate: Fraction = 0.15
+    """Share of paths that end in a wrong answer."""
+    spurious_rate: Fraction = 0.10
+    """Share of paths whose answer is right but one of whose steps is false."""
+
+
+class ReplayTeacherConfig(_Model):
+    """A recorded teacher: reads paths from a JSONL file with fields id (of the question), style, response."""
+
+    kind: Literal["replay"] = "replay"
+    name: Name = "replay"
+    path: str
+    columns: dict[str, str] = {}
+    """Maps our field names (id, style, response, sample) to the file's, where they differ."""
+
+
+TeacherConfig = Annotated[WorkedSolutionTeacherConfig | ReplayTeacherConfig, Field(discriminator="kind")]
+
+
+class GenerateConfig(_Model):
+    """The grid of reasoning paths: every question x teacher x style x sample."""
+
+    teachers: tuple[TeacherConfig, ...] = Field((WorkedSolutionTeacherConfig(),), min_length=1)
+    styles: tuple[str, ...] = Field(STYLES, min_length=1)
+    """Prompt styles, see `qrdistill ls styles`."""
+    samples: int = Field(1, ge=1, le=64)
+    """Paths per question, teacher and style."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> GenerateConfig:
+        names = [teacher.name for teacher in self.teachers]
+        if len(set(names)) < len(names):
+            raise ValueError("teacher names must differ: give each a `name`")
+        if len(set(self.styles)) < len(self.styles):
+            raise ValueError("styles must differ: one stands twice")
+        return self
+
+
+class StepCheckerConfig(_Model):
+    """A judge that re-computes every arithmetic statement, fact and program of a path. Costs nothing."""
+
+    kind: Literal["step_checker"] = "step_checker"
+
+
+class NoJudgeConfig(_Model):
+    """No judge: a right answer is enough (the ablation "without judge")."""
+
+    kind: Literal["none"] = "none"
+
+
+JudgeConfig = Annotated[StepCheckerConfig | NoJudgeConfig, Field(discriminator="kind")]
+
+
+class FilterConfig(_Model):
+    """Which paths may be trained on."""
+
+    check_answers: bool = True
+    """Keep a path only if its final answer matches the gold answer; false is the ablation "without filter"."""
+    judge: JudgeConfig = StepCheckerConfig()
+
+
+# --- students ------------------------------------------------------------------------------------------------------------
+
+
+class HubSource(_Model):
+    """A model on the Hugging Face hub."""
+
+    kind: Literal["hub"] = "hub"
+    id: str
+    revision: str = "main"
+    """A commit hash pins the weights."""
+
+
+class FolderSource(_Model):
+    """A local folder in Hugging Face format (model and tokenizer)."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class PackageSource(_Model):
+    """One of the pretrained models that can be installed as an ordinary Python package; converted once into a cache."""
+
+    kind: Literal["package"] = "package"
+    id: Literal["smollm2-135m-instruct", "gemma3-270m"]
+
+
+class TinySource(_Model):
+    """A two-layer model with random weights and a character tokenizer: for tests only."""
+
+    kind: Literal["tiny"] = "tiny"
+    architecture: Literal["llama", "gemma3", "gpt_neox", "qwen2"] = "llama"
+    seed: int = 0
+
+
+StudentSource = Annotated[HubSource | FolderSource | PackageSource | TinySource, Field(discriminator="kind")]
+
+
+class LoraConfig(_Model):
+    """Low-rank adapters (Hu et al., 2021) on the named linear layers."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32.0, gt=0)
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class FullConfig(_Model):
+    """Full fine-tuning: every weight is trained."""
+
+    kind: Literal["full"] = "full"
+
+
+class FrozenConfig(_Model):
+    """Nothing is trained: the student only serves as a peer."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+AdapterConfig = Annotated[LoraConfig | FullConfig | FrozenConfig, Field(discriminator="kind")]
+
+
+class StudentConfig(_Model):
+    """One student of the team."""
+
+    name: Name
+    source: StudentSource
+    adapter: AdapterConfig = LoraConfig()
+    learning_rate: float = Field(4e-4, gt=0, le=1)
+    """Peak learning rate of this student's AdamW."""
+    max_length: int = Field(1024, ge=16)
+    """Tokens of prompt plus path; a longer path is refused, never cut (its answer would be lost)."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 on GPU, float32 on CPU (bfloat16 is many times slower there)."""
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """`auto`: the tokenizer's chat template where it has one, else a plain question / answer layout."""
+
+
+# --- method --------------------------------------------------------------------------------------------------------------
+
+
+class RhoUtilityConfig(_Model):
+    """Reducible loss: loss now minus the loss of a reference trained on held-out questions (Mindermann et al., 2022)."""
+
+    kind: Literal["rho"] = "rho"
+
+
+class SketchUtilityConfig(_Model):
+    """Cosine of a path's last-layer gradient sketch with the validation paths' running mean (METHOD section 4)."""
+
+    kind: Literal["sketch"] = "sketch"
+    dim: int = Field(64, ge=8, le=512)
+    """Width each factor of the gradient is hashed to."""
+
+
+class ValueUtilityConfig(_Model):
+    """Probability that a student gets every answer-determining token right under teacher forcing (METHOD section 4)."""
+
+    kind: Literal["value"] = "value"
+
+
+UtilityConfig = Annotated[RhoUtilityConfig | SketchUtilityConfig | ValueUtilityConfig, Field(discriminator="kind")]
+
+
+class QRDistillPolicyConfig(_Model):
+    """The default: a trained router with independent Bernoulli gates per path and student."""
+
+    kind: Literal["qrdistill"] = "qrdistill"
+    budget: float = Field(3.0, gt=0)
+    """Paths per question and student the budget controller aims at (rho0 = budget / paths of the question)."""
+    temperature: float = Field(1.0, gt=0)
+    epsilon: Fraction = 0.1
+    """Exploration: p = (1 - epsilon) sigmoid(a / temperature) + epsilon rho0."""
+    learning_rate: float = Field(1e-2, gt=0)
+    """Peak learning rate of the router's own AdamW."""
+    hidden: int = Field(64, ge=4)
+    weight_penalty: float = Field(1e-3, ge=0)
+    """Penalty on squared gate logits, keeps gates away from saturation."""
+    bias_step: float = Field(0.01, ge=0)
+    """Step of the budget bias b_s, outside the gradient."""
+    warmup_frac: Fraction = 0.1
+    """Share of the steps with p = rho0 (random subsets) while the router only learns."""
+    utility: UtilityConfig = SketchUtilityConfig()
+
+
+class AllPolicyConfig(_Model):
+    """Every kept path goes to every student (plain multi-path SFT)."""
+
+    kind: Literal["all"] = "all"
+
+
+class RandomPolicyConfig(_Model):
+    """A fresh random subset of each question's paths every epoch (RS2): the honest baseline."""
+
+    kind: Literal["random"] = "random"
+    budget: float = Field(3.0, gt=0)
+
+
+class SinglePathPolicyConfig(_Model):
+    """One style only; where a question lacks it, the question is skipped."""
+
+    kind: Literal["single_path"] = "single_path"
+    style: str = "cot"
+
+
+PolicyConfig = Annotated[
+    QRDistillPolicyConfig | AllPolicyConfig | RandomPolicyConfig | SinglePathPolicyConfig, Field(discriminator="kind")
+]
+
+
+class PeerConfig(_Model):
+    """Students teach each other at text positions that are token boundaries for all of them."""
+
+    weight: float = Field(0.2, ge=0)
+    """lambda, reached linearly after the warm-up; 0 switches peers off."""
+    warmup_frac: Fraction = 0.2
+    """Share of the steps without the peer loss."""
+    support: int = Field(64, ge=2, le=4096)
+    """Next pieces both tokenizers share that are compared, by the peers' probability; the rest is "other"."""
+
+
+class MethodConfig(_Model):
+    """Routing and collaboration."""
+
+    policy: PolicyConfig = QRDistillPolicyConfig()
+    peers: PeerConfig = PeerConfig()
+
+
+class TrainingConfig(_Model):
+    """The joint training loop."""
+
+    epochs: int = Field(1, ge=1)
+    questions_per_step: int = Field(4, ge=1)
+    """Questions whose paths form one optimizer step."""
+    warmup_frac: Fraction = 0.1
+    """Share of the steps in which learning rates rise linearly; then they fall to `final_lr_frac` by a cosine."""
+    final_lr_frac: Fraction = 0.1
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    token_budget: int = Field(0, ge=0)
+    """Stop a student once it has trained on this many label tokens; 0: no limit. Makes arms comparable."""
+    checkpoint_steps: int = Field(20, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+
+# --- evaluation, report, machine -----------------------------------------------------------------------------------------
+
+
+class EvaluationConfig(_Model):
+    """Greedy decoding on the test questions with the plain prompt."""
+
+    max_new_tokens: int = Field(160, ge=1)
+    batch_size: int = Field(32, ge=1)
+    is_zero_shot: bool = True
+    """Also score every student before training."""
+
+
+class ReportConfig(_Model):
+    """What the report shows."""
+
+    num_sample_questions: int = Field(12, ge=0)
+
+
+class RuntimeConfig(_Model):
+    """The machine. Nothing here changes results beyond floating-point order, so it is not part of any fingerprint."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0)
+    """CPU threads in all; 0: the number of cores."""
+
+
+class Config(_Model):
+    """A whole recipe."""
+
+    name: Name
+    seed: int = Field(0, ge=0)
+    questions: QuestionsConfig
+    generate: GenerateConfig = GenerateConfig()
+    filter: FilterConfig = FilterConfig()
+    students: tuple[StudentConfig, ...] = Field(min_length=1, max_length=16)
+    method: MethodConfig = MethodConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    report: ReportConfig = ReportConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Config:
+        names = [student.name for student in self.students]
+        if len(set(names)) < len(names):
+            raise ValueError("student names must differ")
+        return self
