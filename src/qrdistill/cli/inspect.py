@@ -1,0 +1,238 @@
+"""Verbs that only look: check, show, explain, ls, export."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qrdistill.cli import options
+from qrdistill.cli.output import Session, table
+from qrdistill.errors import DataError, QRDistillError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from qrdistill.planning import Plan
+    from qrdistill.store import Run
+
+
+class Listed(StrEnum):
+    """What `ls` can list."""
+
+    runs = "runs"
+    recipes = "recipes"
+    tasks = "tasks"
+    styles = "styles"
+    policies = "policies"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the app."""
+    for verb in (check, show, explain, ls, export):
+        app.command(verb.__name__)(verb)
+
+
+def check(
+    ctx: typer.Context,
+    recipe: options.RunOrRecipe,
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    json_: options.Json = False,
+) -> None:
+    """Validate a recipe and print the plan: questions, calls, students, memory, what is missing. Writes nothing."""
+    from qrdistill.planning import plan
+
+    session: Session = ctx.obj
+    path = recipe if options.is_recipe(recipe) else str(Path(recipe) / "config.yaml")
+    planned = plan(options.read_recipe(path, overrides=set_, seed=seed))
+    session.exit_code = planned.exit_code
+    next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {recipe}"
+    session.result({"verb": "check", **dataclasses.asdict(planned)}, _plan_lines(planned), next_step=next_step)
+
+
+def _plan_lines(planned: Plan) -> list[RenderableType]:
+    rows: list[tuple[str, ...]] = [
+        (student.name, student.source, f"{student.num_weights:,}" if student.num_weights else "not known", student.adapter)
+        for student in planned.students
+    ]
+    calls = ", ".join(f"{name} {number}" for name, number in planned.calls.items())
+    return [
+        f"{planned.name}, seed {planned.seed}, policy {planned.policy}",
+        table(
+            "",
+            ("task", "train", "validation", "test"),
+            [(name, split["train"], split["validation"], split["test"]) for name, split in planned.questions.items()],
+        ),
+        f"paths: {planned.num_paths} (calls: {calls})",
+        table("", ("student", "source", "weights", "adapter"), rows),
+        f"memory at least {planned.memory_bytes / 1e9:.1f} GB, disk about {planned.disk_bytes / 1e9:.1f} GB, plus hub downloads",
+        *(f"problem: {problem}" for problem in planned.problems),
+    ]
+
+
+def show(
+    ctx: typer.Context,
+    target: options.RunOrRecipe,
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    json_: options.Json = False,
+) -> None:
+    """Show where a run stands, or a recipe with every default written out."""
+    session: Session = ctx.obj
+    if options.is_recipe(target):
+        from qrdistill.config import dump
+
+        config = options.read_recipe(target, overrides=set_, seed=seed)
+        described = {"verb": "show", "recipe": target, "config": config.model_dump(mode="json")}
+        session.result(described, [dump(config).rstrip()], next_step=f"qrdistill check {target}")
+        return
+    from qrdistill.store import STAGES
+
+    run = options.open_run(session, target)
+    stages = {
+        stage: {"is_done": run.is_done(stage), "summary": run.summary(stage) if _has_ledger(run) else {}} for stage in STAGES
+    }
+    todo = [stage for stage in STAGES if not stages[stage]["is_done"]]
+    payload: dict[str, Any] = {
+        "verb": "show",
+        "run": str(run.folder),
+        "name": run.config.name,
+        "seed": run.config.seed,
+        "stages": stages,
+    }
+    rows = [(stage, "done" if state["is_done"] else "not done", _facts(state["summary"])) for stage, state in stages.items()]
+    shown = [f"{run.config.name}, seed {run.config.seed}, in {run.folder}", table("", ("stage", "state", ""), rows)]
+    next_step = f"qrdistill {todo[0]} {run.folder}" if todo else f"open {run.folder}/report.html"
+    session.result(payload, shown, next_step=next_step)
+
+
+def _has_ledger(run: Run) -> bool:
+    return (run.folder / "ledger.sqlite").is_file()
+
+
+def _facts(summary: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in summary.items() if isinstance(value, str | int | float))
+
+
+def explain(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    question_id: Annotated[str, typer.Argument(metavar="QUESTION_ID", help="A question of the run.")],
+    json_: options.Json = False,
+) -> None:
+    """Tell one question's whole story: its paths, verdicts, routes and answers."""
+    from qrdistill.report import explain as tell
+    from qrdistill.report import render_text, to_dict
+
+    session: Session = ctx.obj
+    run = options.open_run(session, target)
+    story = tell(run, question_id)
+    payload = {"verb": "explain", "run": str(run.folder), **to_dict(story)}
+    session.result(payload, [render_text(story)], next_step=f"open {run.folder}/report.html, or: qrdistill show {run.folder}")
+
+
+def ls(
+    ctx: typer.Context,
+    what: Annotated[Listed, typer.Argument(help="What to list.")] = Listed.runs,
+    json_: options.Json = False,
+) -> None:
+    """List runs, recipes, tasks, styles or policies."""
+    session: Session = ctx.obj
+    columns, rows, next_step = _LISTS[what]()
+    payload = {"verb": "ls", "what": what.value, "items": [dict(zip(columns, row, strict=True)) for row in rows]}
+    session.result(payload, [table("", columns, rows)] if rows else [f"no {what.value} here"], next_step=next_step)
+
+
+_Listing = tuple[tuple[str, ...], list[tuple[str, ...]], str]
+"""Column names, rows, next step."""
+
+
+def _list_runs() -> _Listing:
+    from qrdistill.store import STAGES, Run
+
+    rows: list[tuple[str, ...]] = []
+    for path in sorted(Path("runs").glob("*/config.yaml")):
+        try:
+            run = Run(path.parent)
+            done = [stage for stage in STAGES if run.is_done(stage)]
+            run.close()
+        except QRDistillError as error:
+            rows.append((str(path.parent), "unreadable", str(error)))
+            continue
+        rows.append((str(path.parent), run.config.name, ", ".join(done) or "nothing done"))
+    return ("run", "name", "done"), rows, "qrdistill show RUN" if rows else "qrdistill run RECIPE (see: qrdistill ls recipes)"
+
+
+def _list_recipes() -> _Listing:
+    rows: list[tuple[str, ...]] = []
+    for path in sorted(Path("recipes").glob("*.y*ml")):
+        first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        rows.append((str(path), first.lstrip("# ")))
+    return ("recipe", "purpose"), rows, "qrdistill check RECIPE"
+
+
+def _list_tasks() -> _Listing:
+    from qrdistill.tasks.reasoning import FAMILIES
+
+    rows: list[tuple[str, ...]] = [
+        ("reasoning", name, family.kind, json.dumps(dict(family.parameters), sort_keys=True))
+        for name, family in sorted(FAMILIES.items())
+    ]
+    rows.append(("jsonl", "(yours)", "any", "your own file: path, columns, answer_kind"))
+    return ("kind", "name", "answers", "difficulty and its defaults"), rows, "name one under questions.tasks of a recipe"
+
+
+def _list_styles() -> _Listing:
+    from qrdistill.teacher.styles import STYLES
+
+    return ("style",), [(name,) for name in STYLES], "name some under generate.styles of a recipe"
+
+
+def _list_policies() -> _Listing:
+    from typing import get_args
+
+    from qrdistill.config import PolicyConfig
+
+    models = get_args(get_args(PolicyConfig)[0])
+    rows: list[tuple[str, ...]] = [
+        (model.model_fields["kind"].default, " ".join((model.__doc__ or "").split())) for model in models
+    ]
+    return ("policy", "what it does"), rows, "name one under method.policy.kind of a recipe"
+
+
+_LISTS = {
+    Listed.runs: _list_runs,
+    Listed.recipes: _list_recipes,
+    Listed.tasks: _list_tasks,
+    Listed.styles: _list_styles,
+    Listed.policies: _list_policies,
+}
+
+
+def export(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    out: options.Out = "",
+    json_: options.Json = False,
+) -> None:
+    """Write the kept paths as chat messages, one JSON object a line (for other trainers)."""
+    from qrdistill.pipeline import chat_rows
+    from qrdistill.store import write_text
+
+    session: Session = ctx.obj
+    run = options.open_run(session, target)
+    run.require("filter")
+    rows = chat_rows(run)
+    if not rows:
+        raise DataError(f"{run.folder} has no kept path to export; see why with: qrdistill report {run.folder}")
+    path = Path(out) if out else run.exports / "messages.jsonl"
+    write_text(path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
+    payload = {"verb": "export", "run": str(run.folder), "path": str(path), "num_rows": len(rows)}
+    session.result(
+        payload, [f"{len(rows)} kept paths in {path}"], next_step=f"train elsewhere with {path}, or: qrdistill train {target}"
+    )

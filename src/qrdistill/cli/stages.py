@@ -1,0 +1,223 @@
+"""Verbs that do work: run, generate, filter, train, evaluate, report, regrade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qrdistill.cli import options
+from qrdistill.cli.output import Session, table
+from qrdistill.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from qrdistill.store import Run, Stage
+    from qrdistill.types import Score
+
+_NEXT: dict[str, str] = {
+    "generate": "qrdistill filter {folder}",
+    "filter": "qrdistill train {folder}",
+    "train": "qrdistill evaluate {folder}",
+    "evaluate": "qrdistill report {folder}",
+    "report": "open {folder}/report.html, or ask for one question's story: qrdistill explain {folder} QUESTION_ID",
+}
+
+
+class StageName(StrEnum):
+    """The stages, in their order."""
+
+    generate = "generate"
+    filter = "filter"
+    train = "train"
+    evaluate = "evaluate"
+    report = "report"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to the app."""
+    for verb in (run, generate, filter_, train, evaluate, report, regrade):
+        app.command(verb.__name__.rstrip("_"))(verb)
+
+
+def run(
+    ctx: typer.Context,
+    recipe: options.RunOrRecipe,
+    out: options.Out = "",
+    until: Annotated[StageName, typer.Option("--until", help="The last stage to run.")] = StageName.report,
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006 - typer copies it
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Run every stage of a recipe that is not done yet; the same command resumes."""
+    from qrdistill.pipeline import run_pipeline
+
+    session: Session = ctx.obj
+    opened = options.open_run(session, recipe, out=out, overrides=set_, seed=seed, is_update=update)
+    stage: Stage = until.value
+    done_before = _done(opened)
+    opened.close()
+    finished = run_pipeline(opened.config, opened.folder, until=stage, is_update=update, progress=session.progress)
+    _show(session, "run", finished, done_before, stage)
+
+
+def generate(
+    ctx: typer.Context,
+    target: options.RunOrRecipe,
+    out: options.Out = "",
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Ask the teachers for every reasoning path that is missing."""
+    _run_stage(ctx.obj, "generate", target, out=out, overrides=set_, seed=seed, is_update=update)
+
+
+def filter_(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    out: options.Out = "",
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Check the answer and the steps of every path; every drop has a reason."""
+    _run_stage(ctx.obj, "filter", target, out=out, overrides=set_, seed=seed, is_update=update)
+
+
+def train(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    out: options.Out = "",
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Train the students together on the kept paths."""
+    _run_stage(ctx.obj, "train", target, out=out, overrides=set_, seed=seed, is_update=update)
+
+
+def evaluate(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    out: options.Out = "",
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Score every student on the test questions, before and after training."""
+    _run_stage(ctx.obj, "evaluate", target, out=out, overrides=set_, seed=seed, is_update=update)
+
+
+def report(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    out: options.Out = "",
+    seed: options.Seed = options.NO_SEED,
+    set_: options.Set = [],  # noqa: B006
+    update: options.Update = False,
+    json_: options.Json = False,
+) -> None:
+    """Write report.html and report.md."""
+    _run_stage(ctx.obj, "report", target, out=out, overrides=set_, seed=seed, is_update=update)
+
+
+def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json = False) -> None:
+    """Grade the saved answers again with today's grader; nothing is generated or decoded."""
+    from qrdistill.evaluation.evaluate import regrade as regrade_run
+
+    session: Session = ctx.obj
+    opened = options.open_run(session, target)
+    scores = list(regrade_run(opened))
+    payload = {"verb": "regrade", "run": str(opened.folder), "scores": [_score_row(score) for score in scores]}
+    session.result(payload, _score_table(scores), next_step=f"qrdistill report {opened.folder}")
+
+
+def _run_stage(
+    session: Session, stage: Stage, target: str, *, out: str, overrides: Sequence[str], seed: int, is_update: bool
+) -> None:
+    from qrdistill.pipeline import run_stage
+    from qrdistill.planning import check_names
+
+    if stage != "generate" and options.is_recipe(target):
+        raise UsageError(f"{stage} takes a run folder, not a recipe; start one with: qrdistill generate {target} -o RUN")
+    opened = options.open_run(session, target, out=out, overrides=overrides, seed=seed, is_update=is_update)
+    done_before = _done(opened)
+    if stage not in done_before:
+        check_names(opened.config, stages=[stage])
+    with opened.owned():
+        run_stage(opened, stage, progress=session.progress)
+    _show(session, stage, opened, done_before, stage)
+
+
+def _done(run: Run) -> list[str]:
+    from qrdistill.store import STAGES
+
+    return [stage for stage in STAGES if run.is_done(stage)]
+
+
+def _show(session: Session, verb: str, run: Run, done_before: Sequence[str], last: Stage) -> None:
+    from qrdistill.store import STAGES
+    from qrdistill.types import Score
+
+    session.close()
+    stages = STAGES[: STAGES.index(last) + 1] if verb == "run" else (last,)
+    summaries = {stage: run.summary(stage) for stage in stages}
+    scores = run.ledger.all(Score) if last in ("evaluate", "report") else []
+    payload: dict[str, Any] = {
+        "verb": verb,
+        "run": str(run.folder),
+        "did": [stage for stage in stages if stage not in done_before],
+        "skipped": [stage for stage in stages if stage in done_before],
+        "stages": summaries,
+        "scores": [_score_row(score) for score in scores],
+    }
+    shown: list[RenderableType] = [
+        f"{stage}: {'already done' if stage in done_before else 'done'}{_brief(summary)}" for stage, summary in summaries.items()
+    ]
+    shown += _score_table(scores)
+    if last == "report":
+        payload["report"] = str(run.folder / "report.html")
+        shown.append(f"report: {run.folder / 'report.html'}")
+    run.close()
+    session.result(payload, shown, next_step=_NEXT[last].format(folder=run.folder))
+
+
+def _brief(summary: dict[str, Any]) -> str:
+    plain = [f"{key.replace('_', ' ')} {value}" for key, value in summary.items() if isinstance(value, str | int | float)]
+    return f" ({', '.join(plain)})" if plain else ""
+
+
+def _score_row(score: Score) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(score)
+
+
+def _score_table(scores: Sequence[Score]) -> list[RenderableType]:
+    if not scores:
+        return []
+    columns = ("student", "arm", "task", "n", "accuracy", "95% interval", "unparsed", "truncated")
+    ordered = sorted(scores, key=lambda score: (score.task != "all", score.task, score.student, score.arm != "zero_shot"))
+    rows = [
+        (
+            score.student,
+            score.arm,
+            score.task,
+            score.n,
+            f"{score.accuracy:.1%}",
+            f"{score.low:.1%} to {score.high:.1%}",
+            f"{score.unparsed_frac:.1%}",
+            f"{score.truncated_frac:.1%}",
+        )
+        for score in ordered
+    ]
+    return [table("", columns, rows)]

@@ -1,0 +1,125 @@
+"""The stages in their order: each is skipped when it is done, and its room is imported only when there is work for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qrdistill.config import Config
+from qrdistill.progress import SILENT, Progress
+from qrdistill.store import STAGES, Run, Stage
+
+
+def run_pipeline(
+    config: Config,
+    folder: str | Path,
+    *,
+    until: Stage = "report",
+    is_update: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Run every stage up to `until` that is not done yet; the same call resumes after a crash.
+
+    Args:
+        config: the recipe.
+        folder: the run folder, made when missing.
+        until: the last stage to run.
+        is_update: accept a config that differs from the folder's; the stages that depend on the change run again.
+        progress: told what is going on.
+
+    Raises:
+        ConfigError: a name in the recipe is not known, or a package it needs is missing (before anything is written).
+        UnsafeConfigError: the folder was made with another config and `is_update` is false.
+        RunInUseError: another process owns the folder.
+    """
+    from qrdistill.planning import check_names
+
+    run = Run(folder, config, is_update=is_update)
+    todo = [stage for stage in STAGES[: STAGES.index(until) + 1] if not run.is_done(stage)]
+    if todo:
+        check_names(config, stages=todo)
+    with run.owned():
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            run_stage(run, stage, progress=progress)
+    return run
+
+
+def run_stage(run: Run, stage: Stage, *, progress: Progress = SILENT) -> bool:
+    """Run one stage unless it is done.
+
+    Returns:
+        Whether there was work to do.
+    """
+    if run.is_done(stage):
+        progress.note(f"{stage}: already done for this config")
+        return False
+    _ROOMS[stage](run, progress)
+    return True
+
+
+def _generate(run: Run, progress: Progress) -> None:
+    from qrdistill.teacher.generate import generate_paths
+
+    generate_paths(run, progress=progress)
+
+
+def _filter(run: Run, progress: Progress) -> None:
+    from qrdistill.quality.filter import filter_paths
+
+    filter_paths(run, progress=progress)
+
+
+def _train(run: Run, progress: Progress) -> None:
+    from qrdistill.training.loop import train
+
+    train(run, progress=progress)
+
+
+def _evaluate(run: Run, progress: Progress) -> None:
+    from qrdistill.evaluation.evaluate import evaluate
+
+    evaluate(run, progress=progress)
+
+
+def _report(run: Run, progress: Progress) -> None:
+    from qrdistill.report import write_report
+
+    write_report([run], progress=progress)
+
+
+_ROOMS: dict[Stage, Callable[[Run, Progress], None]] = {
+    "generate": _generate,
+    "filter": _filter,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def chat_rows(run: Run) -> list[dict[str, Any]]:
+    """The kept paths as chat messages (plain test-time prompt, then the path), with their question, style and quality."""
+    from qrdistill.tasks import load_tasks
+    from qrdistill.types import FilterDecision, Question, ReasoningPath
+
+    tasks = load_tasks(run.config)
+    questions = {question.id: question for question in run.ledger.all(Question)}
+    paths = {path.id: path for path in run.ledger.all(ReasoningPath)}
+    rows = []
+    for decision in run.ledger.all(FilterDecision, "is_kept = 1", order="question_id, style, path_id"):
+        question, path = questions[decision.question_id], paths[decision.path_id]
+        messages = [
+            {"role": "user", "content": tasks[question.task].prompt(question)},
+            {"role": "assistant", "content": path.text},
+        ]
+        rows.append(
+            {
+                "messages": messages,
+                "question_id": question.id,
+                "split": question.split,
+                "style": path.style,
+                "path_id": path.id,
+                "quality": decision.quality,
+            }
+        )
+    return rows

