@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def check(
     ctx: typer.Context,
     recipe: options.RunOrRecipe,
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
 ) -> None:
@@ -78,7 +78,7 @@ def _plan_lines(planned: Plan) -> list[RenderableType]:
 def show(
     ctx: typer.Context,
     target: options.RunOrRecipe,
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
 ) -> None:

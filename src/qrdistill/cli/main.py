@@ -84,7 +84,7 @@ def run_app(arguments: list[str]) -> int:
         )
     except Exception as error:  # the one broad except: an unknown bug gets a short message and a traceback in a file
         if isinstance(error, _USAGE_ERROR):
-            return session.error(f"{error.format_message()} (see qrdistill --help)", 2)  # type: ignore[attr-defined]
+            return session.error(f"{error.format_message().rstrip('.')} (see qrdistill --help)", 2)  # type: ignore[attr-defined]
         return _bug(session, error)
     finally:
         session.close()

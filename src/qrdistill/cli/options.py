@@ -19,12 +19,10 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file (.y
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")]
 RunOrRecipe = Annotated[str, typer.Argument(metavar="RUN|RECIPE", help="A run folder, or a recipe file (.yaml).")]
 Out = Annotated[str, typer.Option("-o", "--out", metavar="PATH", help="Where to write; a run folder for most verbs.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Replaces the recipe's seed.", show_default=False)]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.", show_default=False)]
 Set = Annotated[list[str], typer.Option("--set", metavar="a.b=c", help="Change one setting; may be repeated.")]
 Update = Annotated[bool, typer.Option("--update", help="Accept a changed config: stages that depend on the change run again.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-
-NO_SEED = -1
 
 
 def is_recipe(argument: str) -> bool:
@@ -32,17 +30,23 @@ def is_recipe(argument: str) -> bool:
     return Path(argument).suffix in (".yaml", ".yml")
 
 
-def read_recipe(path: str, *, overrides: Sequence[str], seed: int) -> Config:
+def read_recipe(path: str, *, overrides: Sequence[str], seed: int | None) -> Config:
     """Read and validate a recipe with its overrides."""
     from qrdistill.config import load_recipe
 
     if Path(path).is_dir():
         raise ConfigError(f"{path} is a folder; give a recipe file (.yaml), see: qrdistill ls recipes")
-    return load_recipe(path, overrides=overrides, seed=seed)
+    return load_recipe(path, overrides=overrides, seed=-1 if seed is None else seed)
 
 
 def open_run(
-    session: Session, argument: str, *, out: str = "", overrides: Sequence[str] = (), seed: int = NO_SEED, is_update: bool = False
+    session: Session,
+    argument: str,
+    *,
+    out: str = "",
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    is_update: bool = False,
 ) -> Run:
     """Open the run an argument names: a folder, or a recipe with the folder it belongs to."""
     from qrdistill.store import Run
@@ -56,7 +60,7 @@ def open_run(
             raise UsageError(f"-o {out} does not go with the run folder {argument}; give one of them, or a recipe with -o")
         folder = Path(argument)
         saved = folder / "config.yaml"
-        has_changes = bool(overrides) or seed != NO_SEED
+        has_changes = bool(overrides) or seed is not None
         config = read_recipe(str(saved), overrides=overrides, seed=seed) if has_changes and saved.is_file() else None
     run = Run(folder, config, is_update=is_update)
     session.folder = folder

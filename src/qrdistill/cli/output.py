@@ -73,7 +73,7 @@ class Session:
             return
         from rich.console import Console
 
-        console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+        console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
         for item in shown:
             console.print(plain(item) if isinstance(item, str) else item)
         console.print(f"next: {plain(next_step)}")

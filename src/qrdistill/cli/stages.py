@@ -48,7 +48,7 @@ def run(
     recipe: options.RunOrRecipe,
     out: options.Out = "",
     until: Annotated[StageName, typer.Option("--until", help="The last stage to run.")] = StageName.report,
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006 - typer copies it
     update: options.Update = False,
     json_: options.Json = False,
@@ -69,7 +69,7 @@ def generate(
     ctx: typer.Context,
     target: options.RunOrRecipe,
     out: options.Out = "",
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
     json_: options.Json = False,
@@ -82,7 +82,7 @@ def filter_(
     ctx: typer.Context,
     target: options.RunFolder,
     out: options.Out = "",
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
     json_: options.Json = False,
@@ -95,7 +95,7 @@ def train(
     ctx: typer.Context,
     target: options.RunFolder,
     out: options.Out = "",
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
     json_: options.Json = False,
@@ -108,7 +108,7 @@ def evaluate(
     ctx: typer.Context,
     target: options.RunFolder,
     out: options.Out = "",
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
     json_: options.Json = False,
@@ -121,7 +121,7 @@ def report(
     ctx: typer.Context,
     target: options.RunFolder,
     out: options.Out = "",
-    seed: options.Seed = options.NO_SEED,
+    seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
     json_: options.Json = False,
@@ -142,7 +142,7 @@ def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json =
 
 
 def _run_stage(
-    session: Session, stage: Stage, target: str, *, out: str, overrides: Sequence[str], seed: int, is_update: bool
+    session: Session, stage: Stage, target: str, *, out: str, overrides: Sequence[str], seed: int | None, is_update: bool
 ) -> None:
     from qrdistill.pipeline import run_stage
     from qrdistill.planning import check_names

@@ -27,6 +27,8 @@ def _construct_mapping(loader: _RecipeLoader, node: yaml.MappingNode) -> dict[An
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float):
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: a key must be plain text, found a {type(key).__name__}")
         if key in seen:
             raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice; keep one of them")
         seen.add(key)
@@ -58,6 +60,8 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(f"line {line}: not valid YAML ({error.problem}); mend that line") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError("not a recipe: it is nested too deeply") from error
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), seed: int = -1) -> Config:
@@ -74,9 +78,16 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = (), seed: int = 
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.__class__.__name__}; give the path of a YAML file") from error
-    tree = parse_yaml(text)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no recipe {path}; give the path of a YAML file (see: qrdistill ls recipes)") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}; give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}); give the path of a YAML file") from error
+    try:
+        tree = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds {type(tree).__name__}, expected a mapping with name, questions and students")
     for assignment in overrides:
@@ -99,7 +110,10 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
             node = node.setdefault(part, {})
         else:
             raise ConfigError(f"--set {assignment!r}: {part!r} does not exist in the recipe")
-    value = parse_yaml(text)
+    try:
+        value = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"--set {assignment!r}: {error}") from error
     if isinstance(node, list) and last.isdigit() and int(last) < len(node):
         node[int(last)] = value
     elif isinstance(node, dict):
@@ -117,23 +131,38 @@ def validate(tree: Mapping[str, Any], *, where: str = "the recipe") -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(_explain(problem) for problem in error.errors())
+        problems = "; ".join(_explain(problem, tree) for problem in error.errors())
         raise ConfigError(f"{where}: {problems}") from error
 
 
-def _explain(problem: Any) -> str:
-    location = ".".join(str(part) for part in problem["loc"])
+def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
+    location = _location(problem["loc"], tree)
     if problem["type"] == "extra_forbidden":
-        known = sorted(_field_names(Config))
-        return f"unknown key {location!r}{suggest(str(problem['loc'][-1]), known)}"
+        name = str(problem["loc"][-1])
+        return f"unknown key {location!r}{suggest(name, sorted(_field_names(Config) - {name}))}"
     if problem["type"] == "missing":
         return f"the key {location!r} is missing"
     if problem["type"] == "union_tag_invalid":
-        return f"{location}: unknown kind {problem['ctx']['tag']!r}, expected one of {problem['ctx']['expected_tags']}"
+        tag, expected = str(problem["ctx"]["tag"]), str(problem["ctx"]["expected_tags"])
+        hint = suggest(tag, [name.strip(" '") for name in expected.split(",")])
+        return f"{location}: unknown kind {tag!r}{hint}, expected one of {expected}"
     if problem["type"] == "union_tag_not_found":
         return f"{location}: the key 'kind' is missing"
-    found = repr(problem["input"])
-    return f"{location or 'the recipe'}: {problem['msg']} (found {found[:80]})"
+    if problem["type"] == "value_error":  # a validator of ours: already a sentence
+        return f"{location or 'the recipe'}: {problem['ctx']['error']}"
+    return f"{location or 'the recipe'}: {problem['msg']} (found {problem['input']!r:.80})"
+
+
+def _location(parts: tuple[int | str, ...], tree: Any) -> str:
+    """Where in the recipe a problem is; pydantic's names of union members, which stand in no recipe, are left out."""
+    shown = []
+    for position, part in enumerate(parts):
+        is_inside = (isinstance(tree, Mapping) and part in tree) or (isinstance(tree, list | tuple) and isinstance(part, int))
+        if is_inside:
+            tree = tree[part] if not isinstance(tree, list | tuple) or int(part) < len(tree) else None
+        if is_inside or (position == len(parts) - 1 and isinstance(tree, Mapping)):
+            shown.append(str(part))
+    return ".".join(shown)
 
 
 def _field_names(model: type[BaseModel]) -> set[str]:
