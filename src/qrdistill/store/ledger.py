@@ -2,59 +2,28 @@
 
 One table a record type, one column a field, so `sqlite3 ledger.sqlite` answers questions without this package. Each call of
 `add` is one transaction with synchronous=FULL: when it returns, the rows survive a power cut. One process writes (the run's
-flock sees to that); any number may read.
+flock sees to that); any number may read. Each row carries a checksum of its cells (SQLite has none), compared on every read.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from qrdistill.errors import CorruptRunError, StorageError
-from qrdistill.types import (
-    AnswerVerdict,
-    Attempt,
-    FilterDecision,
-    JudgeVerdict,
-    PathRequest,
-    PlantedFlaw,
-    Prediction,
-    Question,
-    ReasoningPath,
-    Record,
-    Route,
-    Score,
-)
+from qrdistill.store.files import sync_folder
+from qrdistill.store.rows import COLUMNS, INDEXES, TABLES, R, checksum, decode_row, encode_rows, insert_sql
+from qrdistill.types import Record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BATCH_ROWS = 5_000
-
-TABLES: dict[type[Any], tuple[str, tuple[str, ...]]] = {
-    Question: ("questions", ("id",)),
-    PathRequest: ("requests", ("id",)),
-    Attempt: ("attempts", ("id",)),
-    ReasoningPath: ("paths", ("id",)),
-    PlantedFlaw: ("planted", ("path_id",)),
-    AnswerVerdict: ("verdicts", ("path_id",)),
-    JudgeVerdict: ("judgements", ("path_id", "judge")),
-    FilterDecision: ("decisions", ("path_id",)),
-    Route: ("routes", ("step", "path_id", "student")),
-    Prediction: ("predictions", ("id",)),
-    Score: ("scores", ("arm", "student", "task")),
-}
-"""Record type -> (table, primary key)."""
-
-R = TypeVar("R", bound=Record)
-_COLUMN_TYPES = {int: "INTEGER", float: "REAL", bool: "INTEGER"}
-_JSON_FIELDS = {"choices", "metadata"}
-_INDEXES = {"paths": "question_id", "decisions": "question_id", "routes": "path_id", "predictions": "question_id"}
 
 
 class Ledger:
@@ -67,51 +36,46 @@ class Ledger:
 
     def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
         self.path = path
+        self._lock = threading.RLock()  # one transaction at a time, whichever thread it comes from
         try:
             if is_read_only:
-                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30)
+                self._db = _connect_to_read(path)
             else:
+                if not path.exists():
+                    _create(path)
                 self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
-            self._prepare(is_read_only)
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
             raise _translate(error, path) from error
-
-    def _prepare(self, is_read_only: bool) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise CorruptRunError(
-                f"{self.path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}); "
-                "upgrade qrdistill"
+                f"{path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}); upgrade qrdistill"
             )
-        if is_read_only or version == SCHEMA_VERSION:
-            return
-        with self._db:
-            for record_type, (table, key) in TABLES.items():
-                columns = ", ".join(f"{name} {kind}" for name, kind in _columns(record_type))
-                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({', '.join(key)})) WITHOUT ROWID")
-            for table, column in _INDEXES.items():
-                self._db.execute(f"CREATE INDEX IF NOT EXISTS {table}_{column} ON {table} ({column})")
-            self._db.execute("CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            raise CorruptRunError(
+                f"{path} has schema {version}, this version reads {SCHEMA_VERSION}; it is too old or damaged, "
+                "start a new run folder with -o"
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside commits as one unit, or not at all."""
-        try:
-            if self._db.in_transaction:
-                yield
-                return
-            self._db.execute("BEGIN IMMEDIATE")
+        """Everything inside commits as one unit, or not at all; may be nested, other threads wait."""
+        with self._lock:
             try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
-        except sqlite3.Error as error:
-            raise _translate(error, self.path) from error
+                if self._db.in_transaction:
+                    yield
+                    return
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._db.commit()
+                except BaseException:
+                    self._db.rollback()
+                    raise
+            except sqlite3.Error as error:
+                raise _translate(error, self.path) from error
 
     def add(self, records: Iterable[Record]) -> int:
         """Insert records, replacing those with the same key; durable when this returns.
@@ -124,8 +88,8 @@ class Ledger:
         with self.transaction():
             while batch := list(islice(iterator, BATCH_ROWS)):
                 for record_type in dict.fromkeys(type(record) for record in batch):
-                    rows = [_row(record) for record in batch if type(record) is record_type]
-                    self._db.executemany(_insert_sql(record_type), rows)
+                    rows = encode_rows(record_type, (record for record in batch if type(record) is record_type))
+                    self._db.executemany(insert_sql(record_type), rows)
                 written += len(batch)
         return written
 
@@ -136,13 +100,15 @@ class Ledger:
     def iterate(self, record_type: type[R], where: str = "", parameters: Sequence[Any] = (), *, order: str = "") -> Iterator[R]:
         """Like `all`, one record at a time."""
         table, key = TABLES[record_type]
-        names = [name for name, _ in _columns(record_type)]
+        names = [name for name, _ in COLUMNS[record_type]]
         condition = f" WHERE {where}" if where else ""
-        sql = f"SELECT {', '.join(names)} FROM {table}{condition} ORDER BY {order or ', '.join(key)}"
-        build = _builder(record_type)
+        sql = f"SELECT {', '.join(names)}, checksum FROM {table}{condition} ORDER BY {order or ', '.join(key)}"
         try:
-            for row in self._db.execute(sql, tuple(parameters)):
-                yield build(row)
+            for *row, recorded in self._db.execute(sql, tuple(parameters)):
+                if checksum(row) != recorded:
+                    shown = dict(zip(names, row, strict=True))
+                    raise _damaged(self.path, f"a row of {table} does not match its checksum: {shown!r:.120}")
+                yield decode_row(record_type, row)
         except sqlite3.Error as error:
             raise _translate(error, self.path) from error
 
@@ -168,13 +134,18 @@ class Ledger:
 
     def note(self, key: str, value: Any) -> None:
         """Remember a small JSON value under a key (stage states, counts)."""
+        text = json.dumps(value, sort_keys=True)
         with self.transaction():
-            self.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, json.dumps(value, sort_keys=True)))
+            self.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (key, text, checksum([key, text])))
 
     def noted(self, key: str, default: Any = None) -> Any:
         """The value noted under a key."""
-        rows = self.execute("SELECT value FROM notes WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else default
+        rows = self.execute("SELECT value, checksum FROM notes WHERE key = ?", (key,))
+        if not rows:
+            return default
+        if checksum([key, rows[0][0]]) != rows[0][1]:
+            raise _damaged(self.path, f"the note {key} does not match its checksum")
+        return json.loads(rows[0][0])
 
     def forget(self, key: str) -> None:
         """Remove a note."""
@@ -182,75 +153,62 @@ class Ledger:
             self.execute("DELETE FROM notes WHERE key = ?", (key,))
 
     def verify(self) -> None:
-        """Check the file's integrity.
+        """Check the file's structure and every row's checksum.
 
         Raises:
-            CorruptRunError: SQLite finds damage.
+            CorruptRunError: one of them does not hold.
         """
         result = self.execute("PRAGMA integrity_check")
         if result != [("ok",)]:
-            raise CorruptRunError(f"{self.path} is damaged ({result[0][0]}); restore it from a backup or start a new run folder")
+            raise _damaged(self.path, str(result[0][0]).splitlines()[0])
+        for record_type in TABLES:
+            for _ in self.iterate(record_type):
+                pass
+        for (key,) in self.execute("SELECT key FROM notes"):
+            self.noted(key)
 
     def close(self) -> None:
         """Close the connection (and fold the write-ahead log back into the file)."""
         self._db.close()
 
 
-def _columns(record_type: type[Any]) -> list[tuple[str, str]]:
-    hints = get_type_hints(record_type)
-    return [(field.name, _COLUMN_TYPES.get(hints[field.name], "TEXT")) for field in dataclasses.fields(record_type)]
+def _create(path: Path) -> None:
+    """Make an empty ledger beside its place and move it there, so that a ledger is never seen without its tables."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        database = sqlite3.connect(temporary)
+        with database:
+            for record_type, (table, key) in TABLES.items():
+                fields = ", ".join([*(f"{name} {kind}" for name, kind in COLUMNS[record_type]), "checksum INTEGER"])
+                database.execute(f"CREATE TABLE {table} ({fields}, PRIMARY KEY ({', '.join(key)})) WITHOUT ROWID")
+            for table, column in INDEXES.items():
+                database.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
+            database.execute("CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT, checksum INTEGER) WITHOUT ROWID")
+            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        database.close()
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot make {path}: {error.strerror}; free disk space, then run the same command again") from error
 
 
-def _insert_sql(record_type: type[Any]) -> str:
-    table, _ = TABLES[record_type]
-    names = [name for name, _ in _columns(record_type)]
-    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open for reading; a finished run may lie where nothing can be written, not even SQLite's shared-memory file."""
+    uri = path.resolve().as_uri()
+    is_at_rest = not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK)
+    return sqlite3.connect(f"{uri}?mode=ro{'&immutable=1' if is_at_rest else ''}", uri=True, check_same_thread=False, timeout=30)
 
 
-def _row(record: Any) -> tuple[Any, ...]:
-    return tuple(_encode(name, getattr(record, name)) for name in record.__dataclass_fields__)
+def _damaged(path: Path, what: str) -> CorruptRunError:
+    return CorruptRunError(f"{path} is damaged ({what}); restore it from a backup or start a new run folder")
 
 
-def _encode(name: str, value: Any) -> Any:
-    if name in _JSON_FIELDS:
-        return json.dumps(value, ensure_ascii=True, sort_keys=True)
-    if isinstance(value, str) and not value.isascii():
-        # A model may emit lone surrogates, which SQLite cannot store as text; they are kept as bytes.
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            return value.encode("utf-8", "surrogatepass")
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
-
-
-def _builder(record_type: type[R]) -> Callable[[Sequence[Any]], R]:
-    names = [name for name, _ in _columns(record_type)]
-    hints = get_type_hints(record_type)
-    decoders: list[Callable[[Any], Any]] = []
-    for name in names:
-        if name == "choices":
-            decoders.append(lambda text: tuple((label, choice) for label, choice in json.loads(text)))
-        elif name == "metadata":
-            decoders.append(json.loads)
-        elif hints[name] is bool:
-            decoders.append(bool)
-        elif hints[name] is float:
-            decoders.append(lambda number: math.nan if number is None else float(number))
-        elif hints[name] is int:
-            decoders.append(int)
-        else:
-            decoders.append(lambda text: text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
-
-    def build(row: Sequence[Any]) -> R:
-        return record_type(**{name: decode(cell) for name, decode, cell in zip(names, decoders, row, strict=True)})
-
-    return build
-
-
-def _translate(error: sqlite3.Error, path: Path) -> StorageError | CorruptRunError:
+def _translate(error: sqlite3.Error, path: Path) -> StorageError | CorruptRunError | sqlite3.Error:
     message = str(error)
-    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in message or "not a database" in message):
-        return CorruptRunError(f"{path} is damaged ({message}); restore it from a backup or start a new run folder")
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return error  # a bug of ours, not of the disk
+    # SQLITE_CORRUPT and SQLITE_NOTADB come as plain DatabaseErrors, the disk's troubles as OperationalErrors.
+    if type(error) is sqlite3.DatabaseError or "Could not decode" in message:
+        return _damaged(path, message)
     return StorageError(f"cannot use {path}: {message}; free disk space or mend the permissions, then run the same command again")

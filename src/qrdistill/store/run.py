@@ -4,7 +4,7 @@
 
     RUN/
       config.yaml         the recipe as validated, every field written out
-      manifest.json       versions, config hash, seed, data hashes, stage fingerprints
+      manifest.json       versions, config hash, seed, hashes of code, data and outputs, stage fingerprints
       ledger.sqlite       every record (see ledger.py)
       lock                flock: one writer
       metrics.jsonl       one JSON object per optimizer step
@@ -14,15 +14,13 @@
       report.html, report.md
 
 Stages run in the order of `STAGES`. Each has a fingerprint: the hash of its version, of the config sections it reads and of
-the fingerprints before it. A finished stage whose fingerprint is unchanged is skipped.
+the fingerprints before it. A finished stage whose fingerprint is unchanged and whose files are all there is skipped.
 """
 
 from __future__ import annotations
 
-import fcntl
-import importlib.metadata
+import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Iterator
@@ -32,9 +30,11 @@ from typing import Any, Literal
 
 from qrdistill.config import Config, content_hash, differences, dump, parse_yaml, validate
 from qrdistill.config.tree import JsonlTaskConfig, ReplayTeacherConfig
-from qrdistill.errors import CorruptRunError, DataError, RunInUseError, StorageError, UnsafeConfigError, UsageError
+from qrdistill.errors import ConfigError, CorruptRunError, DataError, UnsafeConfigError, UsageError
 from qrdistill.store import files
 from qrdistill.store.ledger import Ledger
+from qrdistill.store.lock import locked
+from qrdistill.store.provenance import code_hash, data_hash, versions
 
 Stage = Literal["generate", "filter", "train", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = ("generate", "filter", "train", "evaluate", "report")
@@ -45,9 +45,12 @@ _SECTIONS: dict[Stage, tuple[str, ...]] = {
     "filter": ("filter",),
     "train": ("students", "method", "training"),
     "evaluate": ("evaluation",),
-    "report": ("report",),
+    "report": ("report", "name"),
 }
-_PACKAGES = ("numpy", "pydantic", "reasoning-gym", "math-verify", "torch", "transformers", "peft", "sentence-transformers")
+_OUTPUTS = ("exports/*", "students/**/*", "metrics.jsonl", "report.html", "report.md")
+_LEFTOVERS = {"lock", ".config.yaml.tmp", "crash.txt"}
+"""What a folder may hold before it has a config: a run that was killed at its very start."""
+_CONFIG_HEADER = "# Change settings with --set and --update, not by hand. SHA-256 of what follows: "
 
 
 class Run:
@@ -65,10 +68,12 @@ class Run:
 
     def __init__(self, folder: str | Path, config: Config | None = None, *, is_update: bool = False) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{folder} is a file, not a folder; choose another place with -o")
         saved = self._saved_config()
         if config is None and saved is None:
             raise UsageError(f"{folder} holds no run (no config.yaml); start one with: qrdistill run RECIPE -o {folder}")
-        if saved is None and self.folder.is_dir() and any(p.name != "lock" for p in self.folder.iterdir()):
+        if saved is None and self.folder.is_dir() and any(path.name not in _LEFTOVERS for path in self.folder.iterdir()):
             raise UsageError(f"{folder} is not empty and holds no run (no config.yaml); choose another folder with -o")
         if config is not None and saved is not None and config != saved:
             self._refuse_or_update(saved, config, is_update)
@@ -81,7 +86,15 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.is_file():
             return None
-        return validate(parse_yaml(path.read_text(encoding="utf-8")), where=str(path))
+        header, _, text = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+        if header != _config_header(text):
+            raise CorruptRunError(
+                f"{path} was edited by hand or damaged; restore it, and change settings with --set a.b=c --update instead"
+            )
+        try:
+            return validate(parse_yaml(text), where=str(path))
+        except ConfigError as error:
+            raise CorruptRunError(f"{error}; this run was made by another version of qrdistill, use that one") from error
 
     def _refuse_or_update(self, saved: Config, config: Config, is_update: bool) -> None:
         changed = [line for line in differences(saved, config) if not line.startswith("runtime.")]
@@ -109,28 +122,13 @@ class Run:
         if self._is_owned:
             yield self
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = (self.folder / "lock").open("a+")
-        except OSError as error:
-            raise StorageError(f"cannot make {self.folder}: {error.strerror}; choose another folder with -o") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                handle.seek(0)
-                owner = handle.read().strip() or "unknown"
-                raise RunInUseError(
-                    f"{self.folder} is in use by process {owner}; wait for it or choose another folder with -o"
-                ) from error
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
+        with locked(self.folder):
             self._is_owned = True
             self.close()
             try:
                 if self._is_new_config:
-                    files.write_text(self.folder / "config.yaml", dump(self.config))
+                    text = dump(self.config)
+                    files.write_text(self.folder / "config.yaml", f"{_config_header(text)}\n{text}")
                     self._is_new_config = False
                 self._write_manifest()
                 yield self
@@ -173,17 +171,22 @@ class Run:
             if path
         ]
         paths += [teacher.path for teacher in self.config.generate.teachers if isinstance(teacher, ReplayTeacherConfig)]
-        return {path: files.sha256(Path(path)) if Path(path).is_file() else "" for path in paths}
+        return {path: data_hash(path) for path in paths}
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether the stage finished with today's fingerprint."""
-        if not (self.folder / "ledger.sqlite").is_file():
-            return False
-        return bool(self.ledger.noted(f"stage/{stage}", {}).get("fingerprint") == self.fingerprint(stage))
+        """Whether the stage finished with today's fingerprint and every file it left is still there."""
+        note = self._stage_note(stage)
+        return note.get("fingerprint") == self.fingerprint(stage) and all(
+            (self.folder / name).is_file() for name in note["files"]
+        )
+
+    def _stage_note(self, stage: Stage) -> dict[str, Any]:
+        has_ledger = (self.folder / "ledger.sqlite").is_file()
+        return dict(self.ledger.noted(f"stage/{stage}", {})) if has_ledger else {}
 
     def summary(self, stage: Stage) -> dict[str, Any]:
         """What the stage noted when it finished (counts, seconds); empty when it has not."""
-        return dict(self.ledger.noted(f"stage/{stage}", {}).get("summary", {})) if self.is_done(stage) else {}
+        return dict(self._stage_note(stage).get("summary", {})) if self.is_done(stage) else {}
 
     def begin(self, stage: Stage) -> bool:
         """Whether the stage has partial results for today's fingerprint that it may continue from."""
@@ -192,11 +195,23 @@ class Run:
         return bool(begun == self.fingerprint(stage))
 
     def finish(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Mark the stage as done with today's fingerprint."""
-        self.ledger.note(
-            f"stage/{stage}", {"fingerprint": self.fingerprint(stage), "summary": summary, "finished_s": round(time.time(), 3)}
-        )
+        """Mark the stage as done with today's fingerprint; what it left in the folder is hashed."""
+        earlier: dict[str, str] = {}
+        for name in STAGES[: STAGES.index(stage)]:
+            earlier |= self._stage_note(name).get("files", {})
+        outputs = {path: files.sha256(self.folder / path) for path in self._outputs()}
+        note = {
+            "fingerprint": self.fingerprint(stage),
+            "summary": summary,
+            "files": {path: digest for path, digest in outputs.items() if earlier.get(path) != digest},
+            "finished_s": round(time.time(), 3),
+        }
+        self.ledger.note(f"stage/{stage}", note)
         self._write_manifest()
+
+    def _outputs(self) -> list[str]:
+        found = {path for pattern in _OUTPUTS for path in self.folder.glob(pattern) if path.is_file()}
+        return sorted(str(path.relative_to(self.folder)) for path in found if not path.name.startswith("."))
 
     def require(self, stage: Stage) -> None:
         """Insist that an earlier stage is done.
@@ -233,27 +248,52 @@ class Run:
         """The manifest as last written.
 
         Raises:
-            CorruptRunError: it cannot be read.
+            CorruptRunError: it cannot be read, or does not match its own checksum.
         """
         path = self.folder / "manifest.json"
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            manifest = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise CorruptRunError(f"{path} cannot be read ({error}); run the pipeline again to rewrite it") from error
+        if manifest.pop("checksum", "") != content_hash(manifest):
+            raise CorruptRunError(f"{path} does not match its checksum; run the pipeline again to rewrite it")
+        return manifest
+
+    def verify(self) -> None:
+        """Compare everything the run left with what was recorded about it.
+
+        Raises:
+            CorruptRunError: names every file that is damaged or missing.
+        """
+        self.manifest()
+        self.ledger.verify()
+        recorded: dict[str, str] = {}
+        for stage in STAGES:
+            note = self._stage_note(stage)
+            recorded |= note["files"] if note.get("fingerprint") == self.fingerprint(stage) else {}
+        wrong = [
+            f"{name} is {'damaged' if path.is_file() else 'missing'}"
+            for name, digest in recorded.items()
+            for path in [self.folder / name]
+            if not path.is_file() or files.sha256(path) != digest
+        ]
+        if wrong:
+            raise CorruptRunError(f"{self.folder}: {', '.join(wrong)}; delete the damaged files and run the pipeline again")
 
     def _write_manifest(self) -> None:
-        versions = {}
-        for package in ("qrdistill", *_PACKAGES):
-            try:
-                versions[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                versions[package] = "absent"
+        done = [stage for stage in STAGES if self.is_done(stage)]
         manifest = {
             "name": self.config.name,
             "seed": self.config.seed,
             "config_hash": content_hash(self.config),
+            "code_sha256": code_hash(),
             "data_sha256": self.data_hashes(),
-            "stages": {stage: self.fingerprint(stage) for stage in STAGES if self.is_done(stage)},
-            "versions": {"python": platform.python_version(), **versions},
+            "stages": {stage: self.fingerprint(stage) for stage in done},
+            "files_sha256": {name: digest for stage in done for name, digest in self._stage_note(stage)["files"].items()},
+            "versions": {"python": platform.python_version(), **versions()},
         }
-        files.write_json(self.folder / "manifest.json", manifest)
+        files.write_json(self.folder / "manifest.json", {**manifest, "checksum": content_hash(manifest)})
+
+
+def _config_header(text: str) -> str:
+    return _CONFIG_HEADER + hashlib.sha256(text.encode("utf-8")).hexdigest()
