@@ -1,0 +1,143 @@
+"""Reading a run folder for the report: the ledger by plain SQL, and the metrics file. Nothing here is written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qrdistill.errors import DataError
+from qrdistill.report.text import as_text
+from qrdistill.store import Run
+
+TEAM = ("vote", "oracle")
+"""Names of scores that belong to the whole team."""
+MAX_TRUNCATED = 0.02
+"""Above this share of cut-off answers a score is marked as not comparable (RELIABILITY G1)."""
+
+
+def rows(run: Run, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    """Rows of one SQL query; none where the run has no ledger yet."""
+    try:
+        ledger = run.ledger
+    except DataError:
+        return []
+    return ledger.execute(sql, parameters)
+
+
+def total(run: Run, sql: str) -> int:
+    """The one whole number a query answers; 0 where there is nothing."""
+    found = rows(run, sql)
+    return whole(found[0][0]) if found else 0
+
+
+def whole(cell: object) -> int:
+    """An integer cell (NULL is 0)."""
+    assert cell is None or isinstance(cell, int | float), cell
+    return int(cell or 0)
+
+
+def real(cell: object) -> float:
+    """A number cell (NULL is NaN)."""
+    assert cell is None or isinstance(cell, int | float), cell
+    return math.nan if cell is None else float(cell)
+
+
+def student_names(run: Run) -> list[str]:
+    """The students in the order of the recipe."""
+    return [student.name for student in run.config.students]
+
+
+def task_names(run: Run) -> list[str]:
+    """The tasks in the order of the recipe."""
+    return [task.name for task in run.config.questions.tasks]
+
+
+def in_order(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Distinct names, the known ones first and in their order, the others sorted."""
+    present = set(names)
+    return [name for name in known if name in present] + sorted(present - set(known))
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """A name for each run that tells them apart: the recipe's name, with the seed and a number where needed."""
+    names = [run.config.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{run.config.name}, seed {run.config.seed}" for run in runs]
+    return [f"{name} ({names[: index + 1].count(name)})" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the results need to know of one prediction. `is_right` is None where the check did not finish."""
+
+    arm: str
+    student: str
+    question_id: str
+    task: str
+    is_right: bool | None
+    said: str
+
+
+def answers(run: Run) -> list[Answer]:
+    """Every student's answers to the test questions, without their texts."""
+    sql = (
+        "SELECT p.arm, p.student, p.question_id, q.task, p.verdict, p.extracted FROM predictions p "
+        "JOIN questions q ON q.id = p.question_id ORDER BY p.question_id, p.arm, p.student, p.id"
+    )
+    return [
+        Answer(
+            as_text(arm),
+            as_text(student),
+            as_text(question),
+            as_text(task),
+            None if verdict == "timeout" else verdict == "match",
+            as_text(said) if verdict in ("match", "differ") else "",
+        )
+        for arm, student, question, task, verdict, said in rows(run, sql)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The training metrics: one mapping a step, later lines replacing earlier ones of the same step."""
+
+    steps: tuple[Mapping[str, float], ...]
+    num_unreadable: int
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys that are `prefix` or, when it ends with a slash, start with it; sorted."""
+        found = {key for step in self.steps for key in step if key == prefix or (prefix.endswith("/") and key.startswith(prefix))}
+        return sorted(found)
+
+    def series(self, key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Steps and values of a key where both are finite."""
+        points = [(step["step"], step[key]) for step in self.steps if math.isfinite(step.get(key, math.nan))]
+        return tuple(x for x, _ in points), tuple(y for _, y in points)
+
+
+def metrics(run: Run) -> Metrics:
+    """Read the metrics file; lines that are no JSON object with a step (a crash may leave one) are counted, not used."""
+    if not run.metrics.is_file():
+        return Metrics((), 0)
+    by_step: dict[float, Mapping[str, float]] = {}
+    num_unreadable = 0
+    with run.metrics.open(encoding="utf-8", errors="replace") as handle:
+        for line in handle:
+            numbers = _numbers(line)
+            if "step" in numbers and math.isfinite(numbers["step"]):
+                by_step[numbers["step"]] = numbers
+            elif line.strip():
+                num_unreadable += 1
+    return Metrics(tuple(by_step[step] for step in sorted(by_step)), num_unreadable)
+
+
+def _numbers(line: str) -> dict[str, float]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {key: float(item) for key, item in value.items() if isinstance(item, int | float) and not abs(item) > 1e300}

@@ -1,0 +1,1 @@
+"""The parts of the report; each reads a run and gives blocks."""

@@ -1,0 +1,144 @@
+"""Who learns from which style: routing rates per style and student, over time, by task family and by difficulty.
+
+The paper's Figures 4 and 5 as heat maps that are tables: every cell shows its number, colour only helps the eye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qrdistill.config.tree import STYLES
+from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
+from qrdistill.report.reading import in_order, real, rows, student_names, task_names, whole
+from qrdistill.report.tables import NONE, Cell, Table, count, number, percent, table
+from qrdistill.report.text import as_text
+from qrdistill.store import Run
+
+MAX_GROUPS = 24
+PARTS = ("first third", "middle third", "last third")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Decisions of one cell: how many, the share routed, the mean gate probability and utility."""
+
+    num: int
+    routed: float
+    prob: float
+    utility: float
+
+
+Rates = Mapping[tuple[str, str, str], Rate]
+"""(student, style, group) -> rate."""
+
+
+def routing_section(run: Run) -> Section:
+    """The routing heat maps of a run."""
+    span = rows(run, "SELECT min(step), max(step), count(*) FROM routes")
+    if not span or not span[0][2]:
+        return Section(
+            "routing", "Routing", (Prose("No routing decisions yet: the train stage has not recorded any.", "warning"),)
+        )
+    low, high, num = (whole(cell) for cell in span[0])
+    part = f"min(2, (r.step - {low}) * 3 / {high - low + 1})"
+    thirds = _rates(run, part)
+    names = {str(index): title for index, title in enumerate(PARTS)}
+    late = f"WHERE {part} = 2"
+    blocks: list[Block | Heading] = [
+        Prose(
+            f"{count(num)} decisions over optimizer steps {count(low)} to {count(high)}. A cell is the share of its paths that "
+            "were routed to the student; equal columns mean that the router tells no styles apart."
+        ),
+        Heading("Routing rate by style, over time"),
+        Tables(_maps(run, thirds, list(names), "Share of paths routed to {}", lambda key: names[key])),
+        Heading("Gate probability and measured utility in the last third"),
+        Tables((_late_table(run, thirds),)),
+    ]
+    families = _rates(run, "q.task || char(31) || q.family", late, needs_question=True)
+    blocks.append(Heading("By task family, last third"))
+    blocks += _grouped(run, families, "task family", _family_title, _family_order(run))
+    levels = _rates(run, "q.task || char(31) || q.level", late + " AND q.level != ''", needs_question=True)
+    if len({group for _, _, group in levels}) > 1:
+        blocks.append(Heading("By difficulty, last third"))
+        blocks += _grouped(run, levels, "level", lambda key: " · ".join(key.split("\x1f")), _family_order(run))
+    return Section("routing", "Routing", tuple(blocks))
+
+
+def _rates(run: Run, group: str, where: str = "", *, needs_question: bool = False) -> Rates:
+    join = " JOIN questions q ON q.id = d.question_id" if needs_question else ""
+    sql = (
+        f"SELECT r.student, d.style, {group}, count(*), avg(r.is_routed), avg(r.prob), avg(r.utility) "
+        f"FROM routes r JOIN decisions d ON d.path_id = r.path_id{join} {where} GROUP BY 1, 2, 3"
+    )
+    return {
+        (as_text(student), as_text(style), as_text(key)): Rate(whole(num), real(routed), real(prob), real(utility))
+        for student, style, key, num, routed, prob, utility in rows(run, sql)
+    }
+
+
+def _maps(run: Run, rates: Rates, groups: Sequence[str], caption: str, title: Callable[[str], str]) -> tuple[Table, ...]:
+    """One heat map a student: styles down, groups across."""
+    styles = in_order([style for _, style, _ in rates], [*run.config.generate.styles, *STYLES])
+    maps = []
+    for student in in_order([student for student, _, _ in rates], student_names(run)):
+        body: list[list[Cell | str]] = []
+        for style in styles:
+            cells = [rates.get((student, style, group)) for group in groups]
+            body.append([style, *(NONE if rate is None else Cell(percent(rate.routed, 0), heat=rate.routed) for rate in cells)])
+        sizes = [sum(rate.num for (who, _, g), rate in rates.items() if who == student and g == group) for group in groups]
+        body.append([Cell("decisions", tone="muted"), *(Cell(count(size), tone="muted") for size in sizes)])
+        maps.append(table(caption.format(student), ["Style", *(title(group) for group in groups)], body))
+    return tuple(maps)
+
+
+def _late_table(run: Run, thirds: Rates) -> Table:
+    students = in_order([student for student, _, _ in thirds], student_names(run))
+    styles = in_order([style for _, style, _ in thirds], [*run.config.generate.styles, *STYLES])
+    body: list[list[Cell | str]] = []
+    for style in styles:
+        for student in students:
+            rate = thirds.get((student, style, "2"))
+            if rate is not None:
+                row = [
+                    percent(rate.routed),
+                    number(rate.prob),
+                    number(rate.utility).replace("–", "not measured"),
+                    count(rate.num),
+                ]
+                body.append([style, student, *row])
+    return table(
+        "What the router decided, and the utility it was shown",
+        ["Style", "Student", "Routed", "Mean gate probability", "Mean utility", "Decisions"],
+        body,
+        num_headers=2,
+        note="Utility is standardised within each question: above 0 means better for this student than its other paths.",
+    )
+
+
+def _grouped(
+    run: Run, rates: Rates, what: str, title: Callable[[str], str], order: Callable[[str], tuple[object, ...]]
+) -> list[Block]:
+    groups = sorted({group for _, _, group in rates}, key=order)
+    blocks: list[Block] = []
+    if len(groups) > MAX_GROUPS:
+        blocks.append(Prose(f"The first {MAX_GROUPS} of {len(groups)} columns are shown; the ledger has all."))
+    caption = f"Share of paths routed to {{}}, by {what}"
+    return [*blocks, Tables(_maps(run, rates, groups[:MAX_GROUPS], caption, title))]
+
+
+def _family_title(key: str) -> str:
+    task, _, family = key.partition("\x1f")
+    return task if family in ("", task) else f"{task} · {family}"
+
+
+def _family_order(run: Run) -> Callable[[str], tuple[object, ...]]:
+    known = task_names(run)
+
+    def order(key: str) -> tuple[object, ...]:
+        task, _, rest = key.partition("\x1f")
+        place = known.index(task) if task in known else len(known)
+        is_number = rest.lstrip("-").replace(".", "", 1).isdecimal()
+        return place, task, not is_number, float(rest) if is_number else 0.0, rest
+
+    return order

@@ -1,0 +1,108 @@
+"""A run at a glance: what is done, how much there is, the scores, where the files are, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from qrdistill.report.reading import rows, total, whole
+from qrdistill.report.sections.provenance import flat
+from qrdistill.report.sections.results import ARMS, headline, read_results
+from qrdistill.report.tables import count, interval, percent
+from qrdistill.report.text import as_text, visible
+from qrdistill.store import STAGES, Run
+
+_FILES = (
+    "report.html",
+    "report.md",
+    "config.yaml",
+    "manifest.json",
+    "ledger.sqlite",
+    "metrics.jsonl",
+    "exports",
+    "checkpoints",
+    "students",
+)
+
+
+def show(run: Run) -> dict[str, Any]:
+    """The state of a run as plain JSON values."""
+    results = read_results(run)
+    splits = rows(run, "SELECT split, count(*) FROM questions GROUP BY 1")
+    todo = [stage for stage in STAGES if not run.is_done(stage)]
+    folder = shlex.quote(str(run.folder))
+    following = (
+        f"qrdistill {todo[0]} {folder}" if todo else f"open {folder}/report.html, or: qrdistill explain {folder} QUESTION_ID"
+    )
+    return {
+        "name": run.config.name,
+        "folder": str(run.folder),
+        "seed": run.config.seed,
+        "stages": [{"stage": stage, "is_done": run.is_done(stage), "summary": run.summary(stage)} for stage in STAGES],
+        "counts": {
+            "questions": {as_text(split): whole(num) for split, num in splits},
+            "requests": total(run, "SELECT count(*) FROM requests"),
+            "paths": total(run, "SELECT count(*) FROM paths"),
+            "kept": total(run, "SELECT count(*) FROM decisions WHERE is_kept"),
+            "dropped": total(run, "SELECT count(*) FROM decisions WHERE NOT is_kept"),
+            "routes": total(run, "SELECT count(*) FROM routes"),
+            "predictions": total(run, "SELECT count(*) FROM predictions"),
+        },
+        "headline": headline(run, results),
+        "scores": [{name: getattr(score, name) for name in score.__dataclass_fields__} for score in results.scores],
+        "files": [str(run.folder / name) for name in _FILES if (run.folder / name).exists()],
+        "next": following,
+    }
+
+
+def render_show(state: dict[str, Any]) -> RenderableType:
+    """What `show` gives, as something rich can print."""
+    stages = Table(title="stages", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for title in ("stage", "state", "noted"):
+        stages.add_column(title)
+    for row in state["stages"]:
+        said = "; ".join(f"{key} {value}" for key, value in sorted(flat(row["summary"]).items()))
+        stages.add_row(
+            row["stage"], Text("finished", "green") if row["is_done"] else Text("not finished", "yellow"), _words(said)
+        )
+    counts = "  ".join(f"{name} {count(number)}" for name, number in flat_counts(state["counts"]).items())
+    parts: list[RenderableType] = [
+        _words(f"{state['name']} (seed {state['seed']}) in {state['folder']}", "bold"),
+        stages,
+        _words(counts),
+    ]
+    if state["scores"]:
+        parts += [_scores(state), _words(state["headline"])]
+    parts += [_words(f"files: {', '.join(state['files'])}", "dim"), _words(f"next: {state['next']}", "bold")]
+    return Group(*parts)
+
+
+def flat_counts(counts: dict[str, Any]) -> dict[str, int]:
+    """The counts with the questions' splits beside them."""
+    questions = {f"{split} questions": number for split, number in counts["questions"].items()}
+    return {**questions, **{name: number for name, number in counts.items() if name != "questions"}}
+
+
+def _scores(state: dict[str, Any]) -> Table:
+    table = Table(title="scores, all tasks", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for title in ("student", "arm", "accuracy", "95% interval", "n", "unparsed", "truncated"):
+        table.add_column(title, justify="left" if title in ("student", "arm") else "right")
+    for score in (score for score in state["scores"] if score["task"] == "all"):
+        table.add_row(
+            _words(score["student"]),
+            _words(ARMS.get(score["arm"], score["arm"])),
+            percent(score["accuracy"]),
+            interval(score["low"], score["high"]),
+            count(score["n"]),
+            percent(score["unparsed_frac"]),
+            percent(score["truncated_frac"]),
+        )
+    return table
+
+
+def _words(text: str, style: str = "") -> Text:
+    return Text(visible(text), style)
