@@ -1,5 +1,14 @@
 """The config tree and how recipes are read; see `tree.py` for every setting."""
 
+from qrdistill.config.endpoints import (
+    BudgetConfig,
+    CapabilitiesConfig,
+    EndpointConfig,
+    LimitsConfig,
+    LLMJudgeConfig,
+    OpenAICompatibleTeacherConfig,
+    PriceConfig,
+)
 from qrdistill.config.recipes import (
     content_hash,
     differences,
@@ -55,7 +64,10 @@ __all__ = [
     "STYLES",
     "AdapterConfig",
     "AllPolicyConfig",
+    "BudgetConfig",
+    "CapabilitiesConfig",
     "Config",
+    "EndpointConfig",
     "EvaluationConfig",
     "FilterConfig",
     "FolderSource",
@@ -65,12 +77,16 @@ __all__ = [
     "HubSource",
     "JsonlTaskConfig",
     "JudgeConfig",
+    "LLMJudgeConfig",
+    "LimitsConfig",
     "LoraConfig",
     "MethodConfig",
     "NoJudgeConfig",
+    "OpenAICompatibleTeacherConfig",
     "PackageSource",
     "PeerConfig",
     "PolicyConfig",
+    "PriceConfig",
     "QRDistillPolicyConfig",
     "QuestionsConfig",
     "RandomPolicyConfig",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from qrdistill.config.endpoints import BudgetConfig, LLMJudgeConfig, OpenAICompatibleTeacherConfig
 from qrdistill.types import AnswerKind
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -98,7 +99,9 @@ class ReplayTeacherConfig(_Model):
     """Maps our field names (id, style, response, sample) to the file's, where they differ."""
 
 
-TeacherConfig = Annotated[WorkedSolutionTeacherConfig | ReplayTeacherConfig, Field(discriminator="kind")]
+TeacherConfig = Annotated[
+    WorkedSolutionTeacherConfig | ReplayTeacherConfig | OpenAICompatibleTeacherConfig, Field(discriminator="kind")
+]
 
 
 class GenerateConfig(_Model):
@@ -132,7 +135,7 @@ class NoJudgeConfig(_Model):
     kind: Literal["none"] = "none"
 
 
-JudgeConfig = Annotated[StepCheckerConfig | NoJudgeConfig, Field(discriminator="kind")]
+JudgeConfig = Annotated[StepCheckerConfig | NoJudgeConfig | LLMJudgeConfig, Field(discriminator="kind")]
 
 
 class FilterConfig(_Model):
@@ -366,6 +369,7 @@ class Config(_Model):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
+    budget: BudgetConfig = BudgetConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")

@@ -1,0 +1,298 @@
+"""One model behind one address: ask until there is an answer, or a reason why there will be none.
+
+The only retry loop of the package. Each attempt is booked at the desk before and after it is made, waits for its place in the
+endpoint's limiter, and carries its id in `X-Client-Request-Id`, so a server's own log can be compared with the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qrdistill.config.endpoints import EndpointConfig
+from qrdistill.errors import AuthError, PausedError, ProviderError, QRDistillError
+from qrdistill.teacher.client.capabilities import Target, resolve
+from qrdistill.teacher.client.classify import Failure
+from qrdistill.teacher.client.desk import Desk, Row
+from qrdistill.teacher.client.keys import Key
+from qrdistill.teacher.client.limits import Limiter, LimiterPool
+from qrdistill.teacher.client.money import cost_usd, likely_tokens, most_prompt_tokens
+from qrdistill.teacher.client.reply import Completion, read_completion
+from qrdistill.teacher.client.retry import wait_s
+from qrdistill.teacher.client.wire import Wire
+from qrdistill.types import Attempt
+
+if TYPE_CHECKING:
+    import httpx2
+
+_SAME_TROUBLE = 3
+"""So many replies in a row that are refused, or come from another model, mean a wrong setting if no good one came before."""
+_SAME_TROUBLE_LATER = 20
+"""The same after good replies: the server changed under us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What one call asks for. `id` is the path's id; `rows` are saved together with the intent."""
+
+    id: str
+    messages: tuple[dict[str, str], ...]
+    max_tokens: int
+    temperature: float
+    top_p: float = 1.0
+    n: int = 1
+    seed: int = -1
+    """Negative: none."""
+    json_schema: Mapping[str, Any] | None = None
+    rows: tuple[Row, ...] = ()
+
+
+FurtherRows = Callable[[Attempt, Completion], Iterable[Row]]
+"""From an attempt and what it brought to the records that must be saved in the same transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a call: a completion, or why there is none; and every attempt that was made."""
+
+    completion: Completion | None
+    failure: Failure | None
+    attempts: tuple[Attempt, ...]
+
+
+class Endpoint:
+    """A model that can be asked. Use it inside one event loop; `close` it at the end.
+
+    Args:
+        config: the endpoint.
+        where: how a user would name it in an error (`teacher 'big'`).
+        desk: books every attempt.
+        pool: the limiters of this loop.
+        transport: replaces the network (tests).
+
+    Raises:
+        AuthError: the key's variable is not set.
+        ConfigError: the address or the key's variable is not given.
+    """
+
+    def __init__(
+        self,
+        config: EndpointConfig,
+        *,
+        where: str,
+        desk: Desk,
+        pool: LimiterPool,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.config = config
+        self.where = where
+        self.target: Target = resolve(config, where=where)
+        self.key = Key(self.target.api_key_env)
+        self.limiter: Limiter = pool.get(self.target.base_url, self.target.api_key_env, config.limits)
+        self.wire = Wire(self.target.base_url, self.key, transport=transport)
+        self._desk = desk
+        self._dice = random.Random()
+        self._mean_completion_tokens = config.max_tokens / 4
+        self._trouble: dict[str, int] = {}
+        self._is_proven = False
+        self._probe = asyncio.Lock()
+
+    async def ask(self, call: Call, *, rows: FurtherRows | None = None) -> Outcome:
+        """Make a call, again where that can help.
+
+        Args:
+            call: what to ask.
+            rows: further records to save with the attempt that succeeds.
+
+        Raises:
+            QRDistillError: the endpoint must not be used any more (key, quota, cap, down); what was in flight goes on.
+        """
+        if not self._is_proven:
+            # The first call goes alone, so a bad key or a wrong address costs one call and not a whole volley.
+            async with self._probe:
+                if not self._is_proven:
+                    return await self._ask(call, rows)
+        return await self._ask(call, rows)
+
+    async def _ask(self, call: Call, rows: FurtherRows | None) -> Outcome:
+        attempts: list[Attempt] = []
+        failure: Failure | None = None
+        for number in range(1, self.config.limits.max_attempts + 1):
+            if failure is not None:
+                await self._rest(wait_s(failure, number - 1, self.config.limits, dice=self._dice))
+            attempt, result = await self._attempt(call, rows)
+            attempts.append(attempt)
+            if isinstance(result, Completion):
+                return Outcome(completion=result, failure=None, attempts=tuple(attempts))
+            failure = result
+            self._heed(failure)
+            if not failure.is_retried:
+                break
+        return Outcome(completion=None, failure=failure, attempts=tuple(attempts))
+
+    async def _attempt(self, call: Call, rows: FurtherRows | None) -> tuple[Attempt, Completion | Failure]:
+        target = self.target
+        most_usd = cost_usd(target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
+        likely = sum(likely_tokens(message["content"]) for message in call.messages) + round(self._mean_completion_tokens)
+        async with self.limiter.place(likely):
+            started_s = time.time()
+            attempt = Attempt(
+                id=f"{call.id}.{secrets.token_hex(6)}",
+                path_id=call.id,
+                started_s=started_s,
+                finished_s=started_s,
+                outcome="sent",
+                cost_usd=most_usd,
+            )
+            try:
+                await self._desk.out((*call.rows, attempt), most_usd)
+            except QRDistillError as error:
+                self.limiter.stop(error)
+                raise
+            exchange = await self.wire.exchange(
+                "POST",
+                "/chat/completions",
+                json=self.body(call),
+                headers={"X-Client-Request-Id": attempt.id},
+                deadline_s=self.config.limits.deadline_s,
+            )
+            result: Completion | Failure = exchange.failure or self._read(exchange.body, call)
+            self.limiter.report(result if isinstance(result, Failure) else None)
+        attempt = self._close(attempt, call, result)
+        further = rows(attempt, result) if rows is not None and isinstance(result, Completion) else ()
+        self._desk.back((attempt, *further), most_usd)
+        return attempt, result
+
+    def body(self, call: Call) -> dict[str, Any]:
+        """The request body, as far as the server understands it."""
+        can = self.target.capabilities
+        # A lone surrogate is no text any server could decode.
+        messages = [
+            {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in part.items()} for part in call.messages
+        ]
+        body: dict[str, Any] = {"model": self.target.model, "messages": messages}
+        body[can.max_tokens_field] = call.max_tokens
+        if can.temperature:
+            body["temperature"] = call.temperature
+        if can.top_p and call.top_p < 1:
+            body["top_p"] = call.top_p
+        if can.seed and call.seed >= 0:
+            body["seed"] = call.seed
+        if call.n > 1:
+            body["n"] = call.n
+        if can.json_schema and call.json_schema is not None:
+            body["response_format"] = {"type": "json_schema", "json_schema": dict(call.json_schema)}
+        return {**body, **self.config.extra}
+
+    def _read(self, body: bytes, call: Call) -> Completion | Failure:
+        result = read_completion(
+            body, model=self.target.model, is_model_checked=self.target.capabilities.model_check, max_tokens=call.max_tokens
+        )
+        if isinstance(result, Failure):
+            return dataclasses.replace(result, message=self.key.hide(result.message))
+        choices = tuple(
+            dataclasses.replace(
+                choice,
+                text=self.key.hide(choice.text),
+                reasoning=self.key.hide(choice.reasoning),
+                detail=self.key.hide(choice.detail),
+            )
+            for choice in result.choices
+        )
+        return dataclasses.replace(result, choices=choices, model=self.key.hide(result.model))
+
+    def _close(self, attempt: Attempt, call: Call, result: Completion | Failure) -> Attempt:
+        """The attempt as it ended. Tokens the server did not count (or counted absurdly) are guessed from the texts."""
+        if isinstance(result, Failure):
+            bill_usd = attempt.cost_usd if result.kind == "lost" else 0.0
+            return dataclasses.replace(
+                attempt, finished_s=time.time(), outcome=result.kind, message=result.message, cost_usd=bill_usd
+            )
+        prompt_tokens, completion_tokens = result.prompt_tokens, result.completion_tokens
+        message = "; ".join(dict.fromkeys(choice.detail for choice in result.choices if choice.detail))
+        if prompt_tokens < 0 or completion_tokens < 0:
+            message = "; ".join(part for part in ("no usable token counts, guessed from the text", message) if part)
+            prompt_tokens = sum(likely_tokens(part["content"]) for part in call.messages) if prompt_tokens < 0 else prompt_tokens
+            written = sum(likely_tokens(choice.text + choice.reasoning) for choice in result.choices)
+            completion_tokens = written if completion_tokens < 0 else completion_tokens
+        self._mean_completion_tokens += 0.05 * (completion_tokens - self._mean_completion_tokens)
+        state = result.choices[0].state
+        self._notice_model(result)
+        return dataclasses.replace(
+            attempt,
+            finished_s=time.time(),
+            outcome="wrong_model" if state == "wrong_model" else "ok",
+            message=message,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost_usd(self.target.price, prompt_tokens, completion_tokens),
+        )
+
+    def _notice_model(self, result: Completion) -> None:
+        if result.choices[0].state != "wrong_model":
+            self._is_proven = True
+            self._trouble.clear()
+            return
+        if self._is_steady("wrong_model"):
+            self.limiter.stop(
+                ProviderError(
+                    f"{self.where}: {result.choices[0].detail} in every one of the last replies; correct `model`, or set "
+                    "capabilities.model_check: false if that is the name your server gives it"
+                )
+            )
+
+    def _is_steady(self, trouble: str) -> bool:
+        """Count a trouble; whether it has come too often in a row to be bad luck."""
+        self._trouble[trouble] = self._trouble.get(trouble, 0) + 1
+        return self._trouble[trouble] >= (_SAME_TROUBLE_LATER if self._is_proven else _SAME_TROUBLE)
+
+    def _heed(self, failure: Failure) -> None:
+        """Stop the endpoint after a failure that every further call would share."""
+        is_one_prompt = self._is_proven and failure.status == 403  # a key that worked: this prompt was moderated away
+        if failure.kind == "auth" and not is_one_prompt:
+            reason: QRDistillError = AuthError(
+                f"{self.where}: the server refuses the key in {self.key.variable} ({failure.message}); "
+                "set it to a valid key, then run the same command again"
+            )
+        elif failure.kind == "quota":
+            reason = PausedError(
+                f"{self.where}: the account's quota is used up ({failure.message}); "
+                "top it up or wait, then run the same command again"
+            )
+        elif failure.kind in {"request", "auth"}:
+            is_address = not self._is_proven and (failure.status == 404 or 300 <= failure.status < 400)
+            if not self._is_steady("request") and not is_address:
+                return
+            reason = ProviderError(
+                f"{self.where}: the server refuses our requests for the model {self.target.model!r} ({failure.message}); "
+                "correct `model`, base_url or capabilities, then run the same command again"
+            )
+        else:
+            return
+        self.limiter.stop(reason)
+        raise reason
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next attempt, but not past the endpoint's end."""
+        deadline_s = time.monotonic() + seconds
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self.limiter.stopped is not None:
+                raise self.limiter.stopped
+            await asyncio.sleep(min(left_s, 0.5))
+        if self.limiter.stopped is not None:
+            raise self.limiter.stopped
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.wire.close()
+
+
+def messages_of(prompt: str) -> tuple[dict[str, str], ...]:
+    """A single user message."""
+    return ({"role": "user", "content": prompt},)

@@ -1,0 +1,227 @@
+"""A teacher behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
+from qrdistill.errors import PausedError, QRDistillError
+from qrdistill.teacher.base import Reply
+from qrdistill.teacher.client.capabilities import resolve
+from qrdistill.teacher.client.desk import Desk, MemoryDesk
+from qrdistill.teacher.client.endpoint import Call, Endpoint, Outcome, messages_of
+from qrdistill.teacher.client.limits import LimiterPool
+from qrdistill.teacher.client.reply import Completion
+from qrdistill.types import Attempt, PathRequest, Question, ReasoningPath
+
+if TYPE_CHECKING:
+    import httpx2
+
+Work = tuple[PathRequest, Question]
+Prompt = Callable[[PathRequest, Question], str]
+"""From a cell of the grid to the text that is sent: the style's template around the task's prompt."""
+
+
+class OpenAICompatibleTeacher:
+    """Asks a model for paths, as many at a time as its limits allow.
+
+    Every reply, whole or not, is saved through the desk before it is handed out, so a crash of whoever consumes the replies
+    loses none of them.
+
+    Args:
+        config: the endpoint.
+        prompt: writes the text of a cell.
+        seed: the run's seed; with the cell's id it makes the seed of a call, where the server takes one.
+        desk: books calls; in memory unless a run's desk is given.
+        pool: limiters shared with other users of the same endpoints.
+        transport: replaces the network (tests).
+    """
+
+    version = "1"
+
+    def __init__(
+        self,
+        config: OpenAICompatibleTeacherConfig,
+        *,
+        prompt: Prompt,
+        seed: int = 0,
+        desk: Desk | None = None,
+        pool: LimiterPool | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.target = resolve(config, where=f"teacher {config.name!r}")
+        self.desk: Desk = desk or MemoryDesk()
+        self.pool = pool or LimiterPool()
+        self._prompt = prompt
+        self._seed = seed
+        self._transport = transport
+
+    def sampling(self, style: str) -> str:
+        """What shapes a reply beside the prompt: the model and its sampling parameters. The address and the price do not."""
+        config = self.config
+        parts: dict[str, object] = {
+            "max_tokens": config.max_tokens,
+            "model": config.model,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+        }
+        if config.extra:
+            parts["extra"] = dict(sorted(config.extra.items()))
+        if self.target.capabilities.seed:
+            parts["seed"] = self._seed
+        return json.dumps(parts, sort_keys=True, separators=(",", ":"))
+
+    async def answer(self, work: Iterable[Work]) -> AsyncIterator[Reply]:
+        """Answer every request once, in the order replies come.
+
+        When the endpoint must not be used any more, no further call is sent, replies in flight are still handed out, and then
+        the reason is raised. When the consumer is cancelled, calls in flight get `grace_s` to end; their replies are saved.
+
+        Raises:
+            AuthError: the key is missing or refused.
+            PausedError: a cap or a quota is reached.
+            ProviderError: the endpoint is down, or refuses everything we ask.
+            StorageError: the disk refuses.
+        """
+        endpoint = Endpoint(
+            self.config, where=f"teacher {self.name!r}", desk=self.desk, pool=self.pool, transport=self._transport
+        )
+        try:
+            async for reply in self._run(endpoint, work):
+                yield reply
+            await self.desk.flush()
+            if endpoint.limiter.stopped is not None:
+                raise endpoint.limiter.stopped
+        finally:
+            await endpoint.close()
+
+    async def _run(self, endpoint: Endpoint, work: Iterable[Work]) -> AsyncIterator[Reply]:
+        places = 2 * self.config.limits.max_concurrency  # as many rest between attempts as are in flight
+        groups = _groups(work, self.target.capabilities.n)
+        first = [group for _, group in zip(range(places), groups, strict=False)]
+        rest = chain(first, groups)
+        done: asyncio.Queue[Reply | None] = asyncio.Queue()
+        room = asyncio.Semaphore(2 * places)  # replies nobody has taken yet
+        workers = [asyncio.create_task(self._work(endpoint, rest, done, room)) for _ in first]
+        for worker in workers:
+            worker.add_done_callback(lambda _: done.put_nowait(None))
+        open_workers = len(workers)
+        try:
+            while open_workers:
+                reply = await done.get()
+                if reply is None:
+                    open_workers -= 1
+                else:
+                    room.release()
+                    yield reply
+        except (asyncio.CancelledError, GeneratorExit):
+            endpoint.limiter.stop(PausedError("interrupted; run the same command again to go on"))
+            for _ in range(places * self.target.capabilities.n):
+                room.release()
+            if workers:
+                await asyncio.wait(workers, timeout=self.config.limits.grace_s)
+            raise
+        finally:
+            for worker in workers:
+                worker.cancel()
+            results = await asyncio.gather(*workers, return_exceptions=True)
+            await self.desk.flush()
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def _work(
+        self,
+        endpoint: Endpoint,
+        groups: Iterator[tuple[Work, ...]],
+        done: asyncio.Queue[Reply | None],
+        room: asyncio.Semaphore,
+    ) -> None:
+        """One worker: takes groups of cells until there are none or the endpoint is stopped."""
+        for group in groups:
+            if endpoint.limiter.stopped is not None:
+                return
+            try:
+                replies = await self._ask(endpoint, group)
+            except QRDistillError as error:
+                endpoint.limiter.stop(error)
+                return
+            for reply in replies:
+                await room.acquire()
+                done.put_nowait(reply)
+
+    async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
+        request, question = group[0]
+        call = Call(
+            id=request.id,
+            messages=messages_of(self._prompt(request, question)),
+            max_tokens=self.config.max_tokens,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            n=len(group),
+            seed=_call_seed(self._seed, request.id),
+            rows=tuple(member for member, _ in group),
+        )
+
+        def rows(attempt: Attempt, completion: Completion) -> list[ReasoningPath]:
+            return self._paths(group, attempt, completion)
+
+        outcome: Outcome = await endpoint.ask(call, rows=rows)
+        paths: Sequence[ReasoningPath | None] = []
+        if outcome.completion is not None:
+            paths = self._paths(group, outcome.attempts[-1], outcome.completion)
+        paths = [*paths, *[None] * (len(group) - len(paths))]
+        return [
+            Reply(request=member, path=path, attempts=outcome.attempts if index == 0 else ())
+            for index, ((member, _), path) in enumerate(zip(group, paths, strict=True))
+        ]
+
+    def _paths(self, group: tuple[Work, ...], attempt: Attempt, completion: Completion) -> list[ReasoningPath]:
+        """One path per choice, in order; tokens and cost of a shared call are split evenly."""
+        shares = min(len(group), len(completion.choices))
+        return [
+            ReasoningPath(
+                id=request.id,
+                question_id=request.question_id,
+                teacher=request.teacher,
+                style=request.style,
+                sample=request.sample,
+                text=choice.text,
+                state=choice.state,
+                model=completion.model,
+                reasoning=choice.reasoning,
+                prompt_tokens=attempt.prompt_tokens,
+                completion_tokens=attempt.completion_tokens // shares,
+                cost_usd=attempt.cost_usd / shares,
+            )
+            for (request, _), choice in zip(group, completion.choices, strict=False)
+        ]
+
+
+def _groups(work: Iterable[Work], most: int) -> Iterator[tuple[Work, ...]]:
+    """Neighbouring cells that differ only in their sample, at most `most` a group."""
+    group: list[Work] = []
+    for item in work:
+        request = item[0]
+        if group and (len(group) >= most or _prompt_key(request) != _prompt_key(group[0][0])):
+            yield tuple(group)
+            group = []
+        group.append(item)
+    if group:
+        yield tuple(group)
+
+
+def _prompt_key(request: PathRequest) -> tuple[str, str, str]:
+    return request.question_id, request.style, request.template_version
+
+
+def _call_seed(seed: int, request_id: str) -> int:
+    """A seed in [0, 2^31) that differs between cells and is the same in every attempt at one cell."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{request_id}".encode()).digest()[:4], "big") >> 1
