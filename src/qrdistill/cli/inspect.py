@@ -6,7 +6,7 @@ import dataclasses
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from qrdistill.planning import Plan
-    from qrdistill.store import Run
 
 
 class Listed(StrEnum):
@@ -91,32 +90,11 @@ def show(
         described = {"verb": "show", "recipe": target, "config": config.model_dump(mode="json")}
         session.result(described, [dump(config).rstrip()], next_step=f"qrdistill check {target}")
         return
-    from qrdistill.store import STAGES
+    from qrdistill.report import render_show
+    from qrdistill.report import show as describe
 
-    run = options.open_run(session, target)
-    stages = {
-        stage: {"is_done": run.is_done(stage), "summary": run.summary(stage) if _has_ledger(run) else {}} for stage in STAGES
-    }
-    todo = [stage for stage in STAGES if not stages[stage]["is_done"]]
-    payload: dict[str, Any] = {
-        "verb": "show",
-        "run": str(run.folder),
-        "name": run.config.name,
-        "seed": run.config.seed,
-        "stages": stages,
-    }
-    rows = [(stage, "done" if state["is_done"] else "not done", _facts(state["summary"])) for stage, state in stages.items()]
-    shown = [f"{run.config.name}, seed {run.config.seed}, in {run.folder}", table("", ("stage", "state", ""), rows)]
-    next_step = f"qrdistill {todo[0]} {run.folder}" if todo else f"open {run.folder}/report.html"
-    session.result(payload, shown, next_step=next_step)
-
-
-def _has_ledger(run: Run) -> bool:
-    return (run.folder / "ledger.sqlite").is_file()
-
-
-def _facts(summary: Any) -> str:
-    return ", ".join(f"{key} {value}" for key, value in summary.items() if isinstance(value, str | int | float))
+    state = describe(options.open_run(session, target))
+    session.result({"verb": "show", "run": target, **state}, [render_show(state)])
 
 
 def explain(
@@ -127,12 +105,12 @@ def explain(
 ) -> None:
     """Tell one question's whole story: its paths, verdicts, routes and answers."""
     from qrdistill.report import explain as tell
-    from qrdistill.report import render_text, to_dict
+    from qrdistill.report import render_text
 
     session: Session = ctx.obj
     run = options.open_run(session, target)
     story = tell(run, question_id)
-    payload = {"verb": "explain", "run": str(run.folder), **to_dict(story)}
+    payload = {"verb": "explain", "run": str(run.folder), **story.to_dict()}
     session.result(payload, [render_text(story)], next_step=f"open {run.folder}/report.html, or: qrdistill show {run.folder}")
 
 

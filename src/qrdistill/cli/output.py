@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,17 +15,18 @@ if TYPE_CHECKING:
 
     from qrdistill.progress import Progress
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 
 def plain(text: str) -> str:
-    r"""Text that cannot steer a terminal: control and direction-changing characters become visible escapes.
+    r"""Text that cannot steer a terminal: characters that are not seen are named.
 
     >>> plain("a" + chr(27) + "[31mred")
-    'a\\x1b[31mred'
+    'a⟨U+001B⟩[31mred'
     """
-    shown = _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
-    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    from qrdistill.report.text import visible
+
+    return visible(text)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
@@ -66,17 +66,20 @@ class Session:
             self._progress = make_progress(sys.stderr)
         return self._progress
 
-    def result(self, payload: Mapping[str, Any], shown: Sequence[RenderableType], *, next_step: str) -> None:
-        """Print what a verb found, then the line that says what to do next."""
+    def result(self, payload: Mapping[str, Any], shown: Sequence[RenderableType], *, next_step: str = "") -> None:
+        """Print what a verb found, then the line that says what to do next (unless what is shown ends with it already)."""
+        self.close()
         if self.is_json:
-            print(json.dumps(_finite({**payload, "next": next_step}), ensure_ascii=True, allow_nan=False))
+            following = {"next": next_step} if next_step else {}
+            print(json.dumps(_finite({**payload, **following}), ensure_ascii=True, allow_nan=False))
             return
         from rich.console import Console
 
         console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
         for item in shown:
-            console.print(plain(item) if isinstance(item, str) else item)
-        console.print(f"next: {plain(next_step)}")
+            console.print(plain(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
+        if next_step:
+            console.print(f"next: {plain(next_step)}", soft_wrap=True)
         sys.stdout.flush()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,15 +120,18 @@ def evaluate(
 
 def report(
     ctx: typer.Context,
-    target: options.RunFolder,
-    out: options.Out = "",
-    seed: options.Seed = None,
-    set_: options.Set = [],  # noqa: B006
-    update: options.Update = False,
+    targets: Annotated[list[str], typer.Argument(metavar="RUN...", help="A run folder, and any others to set beside it.")],
     json_: options.Json = False,
 ) -> None:
-    """Write report.html and report.md."""
-    _run_stage(ctx.obj, "report", target, out=out, overrides=set_, seed=seed, is_update=update)
+    """Write report.html and report.md of a run, finished or not."""
+    from qrdistill.report import write_report
+
+    session: Session = ctx.obj
+    runs = [options.open_run(session, target) for target in targets]
+    session.folder = runs[0].folder
+    done_before = _done(runs[0])
+    write_report(runs, progress=session.progress)
+    _show(session, "report", runs[0], done_before, "report")
 
 
 def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json = False) -> None:
@@ -181,14 +185,21 @@ def _show(session: Session, verb: str, run: Run, done_before: Sequence[str], las
         "scores": [_score_row(score) for score in scores],
     }
     shown: list[RenderableType] = [
-        f"{stage}: {'already done' if stage in done_before else 'done'}{_brief(summary)}" for stage, summary in summaries.items()
+        f"{stage}: {'already done' if stage in done_before else _state(run, stage)}{_brief(summary)}"
+        for stage, summary in summaries.items()
     ]
     shown += _score_table(scores)
     if last == "report":
         payload["report"] = str(run.folder / "report.html")
         shown.append(f"report: {run.folder / 'report.html'}")
+    todo = [stage for stage in STAGES if not run.is_done(stage)]
+    following = _NEXT[last] if last != "report" or not todo else f"qrdistill {todo[0]} {{folder}}"
     run.close()
-    session.result(payload, shown, next_step=_NEXT[last].format(folder=run.folder))
+    session.result(payload, shown, next_step=following.format(folder=shlex.quote(str(run.folder))))
+
+
+def _state(run: Run, stage: Stage) -> str:
+    return "done" if run.is_done(stage) else "written from what there is, earlier stages are missing"
 
 
 def _brief(summary: dict[str, Any]) -> str:
