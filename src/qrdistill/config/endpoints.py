@@ -6,14 +6,16 @@ change what is asked (an address, a price, a rate), so a run may go on after the
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Preset = Literal["openai", "vllm", "llama_cpp", "ollama", "gemini", "anthropic", "custom"]
 
-OPERATIONAL = ("base_url", "api_key_env", "price", "limits", "mode", "engine")
+OPERATIONAL = frozenset({"base_url", "api_key_env", "price", "limits", "mode"})
 """Settings of an endpoint that are not part of any fingerprint."""
+OPERATIONAL_SECTIONS = frozenset({"runtime", "budget"})
+"""Sections of a recipe that are not part of any fingerprint."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _Name = Annotated[str, Field(pattern=_NAME)]
@@ -21,6 +23,25 @@ _Name = Annotated[str, Field(pattern=_NAME)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def is_operational(key: str) -> bool:
+    """Whether a dotted key may change while a run is under way.
+
+    >>> is_operational("generate.teachers.0.limits.max_concurrency"), is_operational("generate.teachers.0.model")
+    (True, False)
+    """
+    section, *rest = key.split(".")
+    return section in OPERATIONAL_SECTIONS or (section in {"generate", "filter"} and not OPERATIONAL.isdisjoint(rest))
+
+
+def scientific(tree: Any, key: str) -> Any:
+    """A part of a dumped config (its dotted key is `key`) without its operational settings."""
+    if isinstance(tree, dict):
+        return {name: scientific(node, f"{key}.{name}") for name, node in tree.items() if not is_operational(f"{key}.{name}")}
+    if isinstance(tree, list):
+        return [scientific(node, f"{key}.{number}") for number, node in enumerate(tree)]
+    return tree
 
 
 class PriceConfig(_Model):

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qrdistill.config import Config, content_hash, differences, dump, parse_yaml, validate
+from qrdistill.config.endpoints import is_operational, scientific
 from qrdistill.config.tree import JsonlTaskConfig, ReplayTeacherConfig
 from qrdistill.errors import ConfigError, CorruptRunError, DataError, UnsafeConfigError, UsageError
 from qrdistill.store import files
@@ -97,7 +98,7 @@ class Run:
             raise CorruptRunError(f"{error}; this run was made by another version of qrdistill, use that one") from error
 
     def _refuse_or_update(self, saved: Config, config: Config, is_update: bool) -> None:
-        changed = [line for line in differences(saved, config) if not line.startswith("runtime.")]
+        changed = [line for line in differences(saved, config) if not is_operational(line.partition(":")[0])]
         if changed and not is_update:
             raise UnsafeConfigError(
                 f"{self.folder} was made with another config ({'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}); "
@@ -158,7 +159,10 @@ class Run:
         """Hash of everything the stage's result depends on."""
         tree = self.config.model_dump(mode="json")
         before = STAGES[: STAGES.index(stage) + 1]
-        parts = [[name, STAGE_VERSIONS[name], {section: tree[section] for section in _SECTIONS[name]}] for name in before]
+        parts = [
+            [name, STAGE_VERSIONS[name], {section: scientific(tree[section], section) for section in _SECTIONS[name]}]
+            for name in before
+        ]
         return content_hash([parts, self.data_hashes()])
 
     def data_hashes(self) -> dict[str, str]:
