@@ -69,6 +69,11 @@ class Tables:
     tables: tuple[Table, ...]
     kind: Literal["tables"] = "tables"
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether two of the tables fit beside each other."""
+        return len(self.tables) > 1 and all(len(table.columns) <= 6 for table in self.tables)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:

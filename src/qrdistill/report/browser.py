@@ -142,7 +142,7 @@ class _Writer:
         self._last_without, self._last_cut = self.num_without_text, self.num_cut
         by_id = {q.id: q for q in self.run.ledger.iterate(Question, f"id IN ({', '.join('?' * len(ids))})", ids)}
         written = []
-        for story in stories(self.run.ledger, [by_id[name] for name in ids]):
+        for story in stories(self.run, [by_id[name] for name in ids]):
             keeps_text = has_texts and _fraction(story.question.id) < self.text_share
             if not keeps_text and (story.paths or story.predictions):
                 self.num_without_text += 1
@@ -156,7 +156,7 @@ class _Writer:
         entry = {
             "id": visible(question.id),
             "text": visible(self._cut(question.text)),
-            "about": visible(" · ".join(part for part in (question.family, question.level) if part)),
+            "about": visible(" · ".join(part for part in (question.family, question.level) if part not in ("", question.task))),
             "task": self.tasks(question.task),
             "split": self.splits(question.split),
             "gold": visible(question.gold[:200]),

@@ -78,7 +78,7 @@ def explain(run: Run, question_id: str) -> Story:
         UsageError: no question has this id, or several begin with it (close ids are named).
         DataError: the run has no ledger yet.
     """
-    return stories(run.ledger, [find_question(run.ledger, question_id)])[0]
+    return stories(run, [find_question(run.ledger, question_id)])[0]
 
 
 def find_question(ledger: Ledger, question_id: str) -> Question:
@@ -101,8 +101,10 @@ def find_question(ledger: Ledger, question_id: str) -> Question:
     raise UsageError(f"no question {question_id!r} among the {len(known)} of this run; {hint}")
 
 
-def stories(ledger: Ledger, questions: Sequence[Question]) -> list[Story]:
+def stories(run: Run, questions: Sequence[Question]) -> list[Story]:
     """The stories of a handful of questions (one query a record type, so keep it to some hundreds)."""
+    ledger = run.ledger
+    students = [student.name for student in run.config.students]
     ids = [question.id for question in questions]
     holes = ", ".join("?" * len(ids))
     of_paths = f"path_id IN (SELECT id FROM paths WHERE question_id IN ({holes}))"
@@ -111,10 +113,10 @@ def stories(ledger: Ledger, questions: Sequence[Question]) -> list[Story]:
     planted = {p.path_id: p for p in ledger.iterate(PlantedFlaw, of_paths, ids)}
     judgements = _grouped(ledger.iterate(JudgeVerdict, of_paths, ids), "path_id")
     predictions = _grouped(ledger.iterate(Prediction, f"question_id IN ({holes})", ids), "question_id")
-    routes = _route_summaries(ledger, of_paths, ids)
-    paths = _grouped(
-        ledger.iterate(ReasoningPath, f"question_id IN ({holes})", ids, order="teacher, style, sample, id"), "question_id"
-    )
+    routes = _route_summaries(ledger, of_paths, ids, students)
+    paths = _grouped(ledger.iterate(ReasoningPath, f"question_id IN ({holes})", ids), "question_id")
+    for found in paths.values():
+        found.sort(key=lambda path: (path.teacher, place(path.style, run.config.generate.styles), path.sample, path.id))
     return [
         Story(
             question=question,
@@ -129,7 +131,9 @@ def stories(ledger: Ledger, questions: Sequence[Question]) -> list[Story]:
                 )
                 for path in paths[question.id]
             ),
-            predictions=tuple(sorted(predictions[question.id], key=lambda p: (p.student, p.arm != "zero_shot", p.arm, p.id))),
+            predictions=tuple(
+                sorted(predictions[question.id], key=lambda p: (place(p.student, students), p.arm != "zero_shot", p.arm, p.id))
+            ),
         )
         for question in questions
     ]
@@ -142,7 +146,9 @@ def _grouped(records: Iterable[Any], key: str) -> dict[str, list[Any]]:
     return groups
 
 
-def _route_summaries(ledger: Ledger, where: str, ids: Sequence[str]) -> dict[str, tuple[RouteSummary, ...]]:
+def _route_summaries(
+    ledger: Ledger, where: str, ids: Sequence[str], students: Sequence[str]
+) -> dict[str, tuple[RouteSummary, ...]]:
     sql = f"SELECT path_id, student, prob, is_routed, utility FROM routes WHERE {where} ORDER BY path_id, student, step"
     decided: dict[tuple[str, str], list[tuple[float, bool, float | None]]] = defaultdict(list)
     for path_id, student, prob, is_routed, utility in ledger.execute(sql, ids):
@@ -160,7 +166,12 @@ def _route_summaries(ledger: Ledger, where: str, ids: Sequence[str]) -> dict[str
                 mean_utility=sum(measured) / len(measured) if measured else math.nan,
             )
         )
-    return {path_id: tuple(found) for path_id, found in summaries.items()}
+    return {path_id: tuple(sorted(found, key=lambda r: place(r.student, students))) for path_id, found in summaries.items()}
+
+
+def place(name: str, known: Sequence[str]) -> tuple[int, str]:
+    """Sorting key: known names in their order, others after them by name."""
+    return (known.index(name) if name in known else len(known), name)
 
 
 def _plain(value: Any) -> Any:

@@ -57,7 +57,7 @@ def task_names(run: Run) -> list[str]:
 def in_order(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Distinct names, the known ones first and in their order, the others sorted."""
     present = set(names)
-    return [name for name in known if name in present] + sorted(present - set(known))
+    return [name for name in dict.fromkeys(known) if name in present] + sorted(present - set(known))
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -26,7 +26,7 @@ def render_text(story: Story) -> RenderableType:
     lines = [_words(question.text)]
     lines += [_words(f"  {label}) {text}") for label, text in question.choices]
     lines.append(_words(f"gold answer: {question.gold}", "bold"))
-    about = " · ".join(part for part in (question.task, question.family, question.level, question.split) if part)
+    about = " · ".join(part for part in dict.fromkeys((question.task, question.family, question.level, question.split)) if part)
     parts: list[RenderableType] = [Panel(Group(*lines), title=_words(question.id), subtitle=_words(about), title_align="left")]
     parts += [_path(path) for path in story.paths]
     if not story.paths:

@@ -114,6 +114,15 @@ def number(value: float, digits: int = 3) -> str:
     return text.replace("-", "−", 1) if "e" not in text else text
 
 
+def fixed(value: float, digits: int = 2) -> str:
+    """A number with `digits` decimals.
+
+    >>> fixed(-0.1234), fixed(float("nan"))
+    ('−0.12', '–')
+    """
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
 def dollars(amount: float) -> str:
     """An amount of money; small ones keep their significant digits.
 

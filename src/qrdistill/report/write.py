@@ -133,4 +133,4 @@ def _samples(run: Run, number: int) -> list[Story]:
     if not chosen:
         return []
     by_id = {q.id: q for q in run.ledger.iterate(Question, f"id IN ({', '.join('?' * len(chosen))})", chosen)}
-    return stories(run.ledger, [by_id[name] for name in chosen if name in by_id])
+    return stories(run, [by_id[name] for name in chosen if name in by_id])

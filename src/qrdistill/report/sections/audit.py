@@ -46,22 +46,30 @@ def _outcome_table(outcomes: dict[tuple[str, str], Counter[str]]) -> Table:
     body: list[list[Cell | str]] = []
     for flaw, title in FLAWS.items():
         numbers = sum((counts for (name, _), counts in outcomes.items() if name == flaw), Counter[str]())
-        n = numbers.total()
+        by_answer, by_judge = numbers["answer"], numbers["judge"]
+        dropped, n = by_answer + by_judge, by_answer + by_judge + numbers["kept"]
         if not n:
             continue
-        dropped = n - numbers["kept"]
         low, high = wilson_interval(dropped, n)
         is_good = (dropped / n <= 0.01) if flaw == "none" else dropped / n >= (0.99 if flaw == "wrong_answer" else 0.95)
-        by_answer, by_judge = numbers["answer"], numbers["judge"]
         share = Cell(percent(dropped / n), tone="good" if is_good else "warning")
-        rest = dropped - by_answer - by_judge
-        body.append([title, count(n), count(dropped), share, interval(low, high), count(by_answer), count(by_judge), count(rest)])
+        unchecked = count(numbers.total() - n)
+        body.append([title, count(n), count(dropped), share, interval(low, high), count(by_answer), count(by_judge), unchecked])
     return table(
-        "Planted truth against the filter's decision",
-        ["Planted", "n", "Dropped", "Dropped share", "95% interval, %", "by answer check", "by judge", "by other rules"],
+        "Planted truth against the filter's checks",
+        [
+            "Planted",
+            "Checked",
+            "Dropped",
+            "Dropped share",
+            "95% interval, %",
+            "By answer check",
+            "By judge",
+            "Set aside by other rules",
+        ],
         body,
-        note="Wanted: at least 99% of wrong answers and 95% of false steps dropped, "
-        "at most 1% of sound paths; duplicates count as other rules.",
+        note="Wanted: at least 99% of wrong answers and 95% of false steps dropped, at most 1% of sound paths. "
+        "Duplicates and unusable replies are set aside without a verdict on their content.",
     )
 
 
@@ -72,8 +80,9 @@ def _style_table(run: Run, outcomes: dict[tuple[str, str], Counter[str]]) -> Tab
         row: list[Cell | str] = [style]
         for flaw in FLAWS:
             numbers = outcomes.get((flaw, style), Counter())
-            n = numbers.total()
-            row += [f"{count(n - numbers['kept'])} of {count(n)}" if n else NONE]
+            dropped = numbers["answer"] + numbers["judge"]
+            n = dropped + numbers["kept"]
+            row.append(f"{count(dropped)} of {count(n)}" if n else NONE)
         body.append(row)
     return table("Dropped of planted, by style", ["Style", *FLAWS.values()], body)
 

@@ -69,10 +69,8 @@ def headline(run: Run, results: Results) -> str:
         gain = results.gains.get(student)
         if gain is not None:
             direction = "above" if gain.value >= 0 else "below"
-            sentence += (
-                f", {abs(100 * gain.value):.1f} points {direction} its own zero-shot accuracy "
-                f"(95% interval {points(gain.low)} to {points(gain.high)})"
-            )
+            moved = f"{abs(100 * gain.value):.1f} points {direction} its own zero-shot accuracy"
+            sentence += f", {moved} ({points(gain.low)} to {points(gain.high)})"
         said.append(sentence)
     if not said:
         return "The students have not been scored after training yet, so there is no result to state."
@@ -90,7 +88,8 @@ def results_section(run: Run, results: Results) -> Section:
             Prose(f"Not comparable: more than 2% of the answers hit the token limit and may be cut off: {names}.", "warning")
         )
     blocks.append(Figures(_charts(run, results)))
-    blocks.append(Tables((_score_table(run, results), _gain_table(run, results))))
+    blocks.append(Tables((_score_table(run, results),)))
+    blocks.append(Tables((_gain_table(run, results),)))
     return Section("results", "Results", tuple(blocks))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from qrdistill.config.tree import STYLES
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
 from qrdistill.report.reading import in_order, real, rows, student_names, task_names, whole
-from qrdistill.report.tables import NONE, Cell, Table, count, number, percent, table
+from qrdistill.report.tables import NONE, Cell, Table, count, fixed, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
 
@@ -102,8 +102,8 @@ def _late_table(run: Run, thirds: Rates) -> Table:
             if rate is not None:
                 row = [
                     percent(rate.routed),
-                    number(rate.prob),
-                    number(rate.utility).replace("–", "not measured"),
+                    fixed(rate.prob),
+                    fixed(rate.utility).replace("–", "not measured"),
                     count(rate.num),
                 ]
                 body.append([style, student, *row])

@@ -28,7 +28,8 @@ def team_section(run: Run, results: Results) -> Section:
         blocks.append(Tables((team,)))
     for arm in in_order([a.arm for a in results.answers], list(ARMS)):
         given = [a for a in results.answers if a.arm == arm]
-        blocks += [Heading(f"Agreement, {ARMS.get(arm, arm)}"), Tables((_agreement(given, students), _pairs(given, students)))]
+        title = ARMS.get(arm, arm)
+        blocks += [Heading(f"Agreement, {title}"), Tables((_agreement(given, students, title), _pairs(given, students, title)))]
     return Section("team", "Team", tuple(blocks))
 
 
@@ -53,7 +54,7 @@ def _by_question(given: Sequence[Answer], student: str) -> dict[str, Answer]:
     return {a.question_id: a for a in given if a.student == student}
 
 
-def _agreement(given: Sequence[Answer], students: Sequence[str]) -> Table:
+def _agreement(given: Sequence[Answer], students: Sequence[str], arm: str) -> Table:
     by_student = {name: _by_question(given, name) for name in students}
     body: list[list[Cell | str]] = []
     for a in students:
@@ -64,7 +65,7 @@ def _agreement(given: Sequence[Answer], students: Sequence[str]) -> Table:
             row.append(Cell(percent(same / len(both), 0), heat=same / len(both)) if both and a != b else NONE)
         body.append(row)
     return table(
-        "Share of questions with the same answer",
+        f"Share of questions with the same answer, {arm}",
         ["Student", *students],
         body,
         note="Answers that could not be read agree with nothing.",
@@ -75,7 +76,7 @@ def _is_same(a: Answer, b: Answer) -> bool:
     return bool(a.is_right and b.is_right) or bool(a.said and a.said == b.said)
 
 
-def _pairs(given: Sequence[Answer], students: Sequence[str]) -> Table:
+def _pairs(given: Sequence[Answer], students: Sequence[str], arm: str) -> Table:
     body: list[list[Cell | str]] = []
     for a, b in combinations(students, 2):
         mine, yours = _by_question(given, a), _by_question(given, b)
@@ -84,4 +85,4 @@ def _pairs(given: Sequence[Answer], students: Sequence[str]) -> Table:
         body.append(
             [f"{a} and {b}", *(percent(both.count(part) / len(both)) if both else NONE for part in parts), count(len(both))]
         )
-    return table("Who is right", ["Pair", "Both", "Only the first", "Only the second", "Neither", "n"], body)
+    return table(f"Who is right, {arm}", ["Pair", "Both", "Only the first", "Only the second", "Neither", "n"], body)

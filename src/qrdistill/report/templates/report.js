@@ -215,7 +215,7 @@
     const head = ["Student", "Routed", "Gate probability, first to last", "Mean utility"];
     const rows = routes.map(([student, routed, decisions, first, last, utility]) => make("tr", {},
       make("th", { scope: "row", text: meta.students[student] }), make("td", { text: `${routed} of ${decisions}` }),
-      make("td", { text: `${first.toFixed(2)} → ${last.toFixed(2)}` }), make("td", { text: utility === null ? "not measured" : utility.toFixed(2) })));
+      make("td", { text: `${first.toFixed(2)} → ${last.toFixed(2)}` }), make("td", { text: utility === null ? "not measured" : utility.toFixed(2).replace("-", "−") })));
     return make("table", { class: "routes" }, make("caption", { class: "sr-only", text: "Routing of this path" }),
       make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", text })))), make("tbody", {}, ...rows));
   }
