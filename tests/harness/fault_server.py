@@ -53,6 +53,8 @@ class Accepted:
     body: dict[str, Any]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    told: str = ""
+    """The Retry-After that was sent."""
 
     @property
     def key(self) -> str:
@@ -178,9 +180,10 @@ class FaultServer:
             await asyncio.sleep(self.latency_s)
         if fault in _STATUS:
             status, payload = _STATUS[fault]
+            payload = payload.replace(b"AUTHORIZATION", call.authorization.encode())
             extra = {"Location": self.redirect_to} if 300 <= status < 400 else {}
             if fault in {"rate", "overloaded"} and (told := self._dice.choice(self.retry_after)):
-                extra["Retry-After"] = told
+                extra["Retry-After"] = call.told = told
             _write(writer, status, payload, extra)
         elif fault in {"reset", "reset_late"}:
             _reset(writer)
@@ -242,6 +245,7 @@ _STATUS: dict[str, tuple[int, bytes]] = {
     "quota": (429, _error("You exceeded your current quota", "insufficient_quota")),
     "payment": (402, _error("pay first")),
     "auth": (401, _error("Incorrect API key provided")),
+    "auth_echo": (401, _error("Incorrect API key provided: AUTHORIZATION")),
     "forbidden": (403, _error("not for you")),
     "no_model": (404, _error("The model does not exist", "model_not_found")),
     "bad_request": (400, _error("unknown field")),

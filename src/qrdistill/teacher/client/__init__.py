@@ -2,6 +2,7 @@
 
 from qrdistill.teacher.client.capabilities import PRESETS, Capabilities, Target, resolve
 from qrdistill.teacher.client.classify import MAYBE_BILLED, Failure
+from qrdistill.teacher.client.costs import Spent, spent_before
 from qrdistill.teacher.client.desk import Desk, LedgerDesk, MemoryDesk
 from qrdistill.teacher.client.endpoint import Call, Endpoint, Outcome, messages_of
 from qrdistill.teacher.client.limits import LimiterPool
@@ -23,8 +24,10 @@ __all__ = [
     "Meter",
     "OpenAICompatibleTeacher",
     "Outcome",
+    "Spent",
     "Target",
     "cost_usd",
     "messages_of",
     "resolve",
+    "spent_before",
 ]

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from qrdistill.config.endpoints import LimitsConfig
 from qrdistill.teacher.client.classify import Failure
 
-_NUMBER = re.compile(r"\s*[-+]?\d{1,18}(?:\.\d{1,18})?\s*")
+_NUMBER = re.compile(r"\s*[-+]?\d{1,100}(?:\.\d{1,100})?\s*")
 
 
 def retry_after(headers: Mapping[str, str], *, now_s: float) -> float:

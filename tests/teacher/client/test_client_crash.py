@@ -1,0 +1,131 @@
+"""A7, A8, A15, B1: a killed run loses nothing, pays nothing twice, and its bill is the server's."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.client import KEY, VARIABLE
+from harness.fault_server import MIXED, FaultServer
+from harness.killer import kill, run_killed, start
+from qrdistill.store import Ledger
+from qrdistill.teacher.client import spent_before
+from qrdistill.types import Attempt, ReasoningPath
+
+KEYS = {VARIABLE: KEY}
+
+
+def check_books(folder: Path, server: FaultServer, num_cells: int) -> None:
+    """The run's ledger against the server's."""
+    ledger = Ledger(folder / "ledger.sqlite", is_read_only=True)
+    paths = ledger.all(ReasoningPath)
+    assert len(paths) == num_cells == len({(path.question_id, path.style, path.sample) for path in paths})
+    attempts = {attempt.id: attempt for attempt in ledger.all(Attempt)}
+    assert {call.request_id for call in server.accepted} <= attempts.keys(), "a call the ledger does not know of"
+    maybe = {id_ for id_, attempt in attempts.items() if attempt.outcome in {"sent", "lost"}}
+    paid = Counter(call.key for call in server.billed() if call.request_id not in maybe)
+    assert set(paid.values()) == {1}, "paid twice without being listed as maybe billed"
+    spent = spent_before(ledger)
+    known_usd = sum(_usd(call) for call in server.billed() if call.request_id not in maybe)
+    all_usd = sum(_usd(call) for call in server.billed())
+    assert spent.billed_usd == pytest.approx(known_usd, rel=1e-9)
+    assert known_usd <= all_usd <= spent.billed_usd + spent.maybe_usd + 1e-9
+    ledger.verify()
+    ledger.close()
+
+
+def _usd(call: object) -> float:
+    return call.prompt_tokens * 1e-3 + call.completion_tokens * 2e-3  # type: ignore[attr-defined]
+
+
+def killed(folder: Path, num_cells: int, kills: int, seed: int) -> int:
+    with FaultServer(seed=seed, faults=MIXED, latency_s=0.02) as server:
+        hits, out = run_killed(
+            ["-m", "harness.drive", str(folder), server.url, str(num_cells)],
+            kills=kills,
+            dice=random.Random(seed),
+            delay_s=(0.35, 0.9),
+            environment=KEYS,
+        )
+        assert "done" in out
+        check_books(folder, server, num_cells)
+        return hits
+
+
+def test_a_killed_run_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
+    assert killed(tmp_path, num_cells=600, kills=6, seed=4) >= 3
+
+
+@pytest.mark.nightly
+def test_a_run_killed_200_times_loses_nothing(tmp_path: Path) -> None:
+    assert killed(tmp_path, num_cells=12_000, kills=200, seed=5) >= 150
+
+
+def test_a_cap_stops_the_run_within_its_limit_and_a_higher_one_resumes(tmp_path: Path) -> None:
+    with FaultServer(latency_s=0.005) as server:
+        command = ["-m", "harness.drive", str(tmp_path), server.url, "200"]
+        process = start([*command, "--cap", "3"], environment=KEYS)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 75
+        assert "budget.generate_usd" in err
+        dearest_usd = 8 * (60 * 1e-3 + 64 * 2e-3)
+        assert 3 - dearest_usd <= sum(_usd(call) for call in server.billed()) <= 3
+        process = start([*command, "--cap", "100"], environment=KEYS)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        check_books(tmp_path, server, 200)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_an_interrupt_lets_calls_in_flight_end(tmp_path: Path, number: int) -> None:
+    with FaultServer(latency_s=0.5) as server:
+        command = ["-m", "harness.drive", str(tmp_path), server.url, "60"]
+        process = start(command, environment=KEYS)
+        while len(server.accepted) < 12:
+            time.sleep(0.02)
+        kill(process, number)
+        started = time.monotonic()
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert time.monotonic() - started < 2 + 2
+        ledger = Ledger(tmp_path / "ledger.sqlite", is_read_only=True)
+        assert ledger.count(ReasoningPath) == len(server.accepted)
+        assert spent_before(ledger).num_maybe == 0
+        ledger.close()
+        process = start(command, environment=KEYS)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        check_books(tmp_path, server, 60)
+        assert len(server.accepted) == 60
+
+
+def test_two_processes_on_one_run(tmp_path: Path) -> None:
+    with FaultServer(latency_s=0.3) as server:
+        command = ["-m", "harness.drive", str(tmp_path), server.url, "24"]
+        first = start(command, environment=KEYS)
+        while not server.accepted:
+            time.sleep(0.02)
+        second = start(command, environment=KEYS)
+        _, err = second.communicate(timeout=10)
+        assert second.returncode == 73
+        assert str(first.pid) in err
+        first.communicate(timeout=60)
+        assert first.returncode == 0
+        check_books(tmp_path, server, 24)
+
+
+def test_a_key_is_in_no_produced_byte(tmp_path: Path) -> None:
+    faults = {"echo_key": 0.5, "auth_echo": 0.1, "rate": 0.1}
+    with FaultServer(seed=6, faults=faults) as server:
+        process = start(["-X", "dev", "-m", "harness.drive", str(tmp_path), server.url, "40"], environment=KEYS)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode in {0, 77}
+        assert any(KEY in call.authorization for call in server.accepted)
+    produced = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) + out.encode() + err.encode()
+    assert KEY.encode() not in produced
+    assert KEY[3:].encode() not in produced
