@@ -43,14 +43,21 @@ def check(
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
 ) -> None:
-    """Validate a recipe and print the plan: questions, calls, students, memory, what is missing. Writes nothing."""
+    """Validate a recipe and print the plan, or verify a run's files and records. Writes nothing."""
     from qrdistill.planning import plan
 
     session: Session = ctx.obj
-    path = recipe if options.is_recipe(recipe) else str(Path(recipe) / "config.yaml")
-    planned = plan(options.read_recipe(path, overrides=set_, seed=seed))
+    if options.is_recipe(recipe):
+        config = options.read_recipe(recipe, overrides=set_, seed=seed)
+    else:
+        run = options.open_run(session, recipe, overrides=set_, seed=seed, is_update=True)
+        run.verify()
+        config = run.config
+    planned = plan(config)
     session.exit_code = planned.exit_code
     next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {recipe}"
+    if session.folder is not None:
+        session.progress.note(f"{session.folder}: every file and record is as it was written")
     session.result({"verb": "check", **dataclasses.asdict(planned)}, _plan_lines(planned), next_step=next_step)
 
 
@@ -208,7 +215,7 @@ def export(
     rows = chat_rows(run)
     if not rows:
         raise DataError(f"{run.folder} has no kept path to export; see why with: qrdistill report {run.folder}")
-    path = Path(out) if out else run.exports / "messages.jsonl"
+    path = Path(out) if out else run.folder / "messages.jsonl"
     write_text(path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
     payload = {"verb": "export", "run": str(run.folder), "path": str(path), "num_rows": len(rows)}
     session.result(

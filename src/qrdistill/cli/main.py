@@ -19,7 +19,7 @@ import typer
 
 import qrdistill
 from qrdistill.cli import doctor, inspect, stages
-from qrdistill.cli.output import Session
+from qrdistill.cli.output import ReaderGoneError, Session
 from qrdistill.errors import QRDistillError
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -72,8 +72,8 @@ def run_app(arguments: list[str]) -> int:
         return session.error(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(session, is_terminated=signals.is_terminated)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         return 141
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
@@ -84,7 +84,8 @@ def run_app(arguments: list[str]) -> int:
         )
     except Exception as error:  # the one broad except: an unknown bug gets a short message and a traceback in a file
         if isinstance(error, _USAGE_ERROR):
-            return session.error(f"{error.format_message().rstrip('.')} (see qrdistill --help)", 2)  # type: ignore[attr-defined]
+            message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+            return session.error(f"{message} (see qrdistill --help)", 2) if message else 2  # "" when help was shown
         return _bug(session, error)
     finally:
         session.close()

@@ -42,6 +42,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return drawn
 
 
+class ReaderGoneError(Exception):
+    """Whoever read our stdout has closed it."""
+
+
 @dataclass(slots=True)
 class Session:
     """One call of the command line.
@@ -71,16 +75,17 @@ class Session:
         self.close()
         if self.is_json:
             following = {"next": next_step} if next_step else {}
-            print(json.dumps(_finite({**payload, **following}), ensure_ascii=True, allow_nan=False))
+            _write(json.dumps(_finite({**payload, **following}), ensure_ascii=True, allow_nan=False) + "\n")
             return
         from rich.console import Console
 
         console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
-        for item in shown:
-            console.print(plain(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
-        if next_step:
-            console.print(f"next: {plain(next_step)}", soft_wrap=True)
-        sys.stdout.flush()
+        with console.capture() as text:  # rich would turn a closed pipe into exit code 1
+            for item in shown:
+                console.print(plain(item) if isinstance(item, str) else item, soft_wrap=isinstance(item, str))
+            if next_step:
+                console.print(f"next: {plain(next_step)}", soft_wrap=True)
+        _write(text.get())
 
     def close(self) -> None:
         """End whatever progress is still drawn, so that the terminal is left as it was."""
@@ -92,9 +97,17 @@ class Session:
         """Print an error as one sentence on stderr (with --json also as the JSON object on stdout); returns the exit code."""
         self.close()
         if self.is_json:
-            print(json.dumps({"error": message, "exit_code": exit_code}, ensure_ascii=True))
+            _write(json.dumps({"error": message, "exit_code": exit_code}, ensure_ascii=True) + "\n")
         print(f"qrdistill: {plain(message)}", file=sys.stderr)
         return exit_code
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:  # typer would make this exit code 1
+        raise ReaderGoneError from error
 
 
 def _finite(value: Any) -> Any:
