@@ -27,8 +27,12 @@ async def drive(folder: Path, url: str, num_cells: int, cap_usd: float, concurre
     ledger.add(request for request, _ in work if not ledger.count(PathRequest, "id = ?", (request.id,)))
     one = teacher(url, LedgerDesk(ledger, meter), limits=limits(max_concurrency=concurrency))
     try:
-        async for reply in one.answer(work):
-            assert reply.path is None or isinstance(reply.path, ReasoningPath)
+        for _ in range(3):  # a hole is refilled by the next pass
+            holes = set()
+            async for reply in one.answer(work):
+                assert reply.path is None or isinstance(reply.path, ReasoningPath)
+                holes |= set() if reply.path else {reply.request.id}
+            work = [item for item in work if item[0].id in holes]
     finally:
         ledger.close()
 

@@ -142,24 +142,31 @@ class OpenAICompatibleTeacherConfig(EndpointConfig):
     """`batch`: write request files, submit them, poll and harvest (OpenAI's half-price batches)."""
 
 
+class JudgeEndpointConfig(EndpointConfig):
+    """A judging model: greedy, short replies."""
+
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: int = Field(600, ge=32, le=1_000_000)
+
+
 class LLMJudgeConfig(_Model):
     """One or two models that read every step of a path. A judge can only remove; unclear findings are excluded, not kept."""
 
     kind: Literal["llm"] = "llm"
-    judges: tuple[EndpointConfig, ...] = Field(min_length=1, max_length=2)
+    judges: tuple[JudgeEndpointConfig, ...] = Field(min_length=1, max_length=2)
     """With two, a path stays only if neither drops it; where they disagree it is listed."""
-    min_grade: int = Field(3, ge=1, le=5)
-    """Drop paths graded below this (1 unsound .. 5 flawless)."""
+    min_grade: int = Field(3, ge=3, le=5)
+    """Drop paths graded below this; 3 is sound with a step weakly explained, 5 is flawless."""
     top_m: int = Field(0, ge=0)
     """Keep at most so many paths per question, best grades first; 0: all."""
-    control_frac: float = Field(0.04, ge=0.02, le=0.5)
+    control_frac: float = Field(0.04, ge=0.04, le=0.5)
     """Planted paths whose soundness is known, as a share of the judged ones (half of them bad)."""
     max_accepted_frac: float = Field(0.10, ge=0, le=1)
     """Stop the run when more than this share of the known-bad controls is accepted."""
 
     @field_validator("judges")
     @classmethod
-    def _differ(cls, judges: tuple[EndpointConfig, ...]) -> tuple[EndpointConfig, ...]:
+    def _differ(cls, judges: tuple[JudgeEndpointConfig, ...]) -> tuple[EndpointConfig, ...]:
         if len({(judge.preset, judge.base_url, judge.model) for judge in judges}) < len(judges):
             raise ValueError("two judges must be two different models")
         return judges

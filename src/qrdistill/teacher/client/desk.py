@@ -15,10 +15,10 @@ from qrdistill.errors import QRDistillError
 from qrdistill.store import Ledger
 from qrdistill.teacher.client.classify import MAYBE_BILLED
 from qrdistill.teacher.client.money import Meter
-from qrdistill.types import Attempt, PathRequest, ReasoningPath
+from qrdistill.types import Attempt, Record
 
 _GROUP_S = 0.002
-Row = Attempt | PathRequest | ReasoningPath
+Row = Record
 
 
 class Desk(Protocol):

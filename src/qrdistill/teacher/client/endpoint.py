@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from qrdistill.config.endpoints import EndpointConfig
 from qrdistill.errors import AuthError, PausedError, ProviderError, QRDistillError
@@ -159,7 +160,7 @@ class Endpoint:
                 "POST",
                 "/chat/completions",
                 json=self.body(call),
-                headers={"X-Client-Request-Id": attempt.id},
+                headers={"X-Client-Request-Id": quote(attempt.id, safe="/:#")},
                 deadline_s=self.config.limits.deadline_s,
             )
             result: Completion | Failure = exchange.failure or self._read(exchange.body, call)

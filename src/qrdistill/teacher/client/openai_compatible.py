@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
-from qrdistill.errors import PausedError, QRDistillError
 from qrdistill.teacher.base import Reply
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
 from qrdistill.teacher.client.endpoint import Call, Endpoint, Outcome, messages_of
 from qrdistill.teacher.client.limits import LimiterPool
 from qrdistill.teacher.client.reply import Completion
+from qrdistill.teacher.client.workers import stream
 from qrdistill.types import Attempt, PathRequest, Question, ReasoningPath
 
 if TYPE_CHECKING:
@@ -93,69 +92,25 @@ class OpenAICompatibleTeacher:
         endpoint = Endpoint(
             self.config, where=f"teacher {self.name!r}", desk=self.desk, pool=self.pool, transport=self._transport
         )
+        limits = self.config.limits
+
+        async def ask(group: tuple[Work, ...]) -> list[Reply]:
+            return await self._ask(endpoint, group)
+
         try:
-            async for reply in self._run(endpoint, work):
-                yield reply
-            await self.desk.flush()
-            if endpoint.limiter.stopped is not None:
-                raise endpoint.limiter.stopped
+            replies = stream(
+                _groups(work, self.target.capabilities.n),
+                ask,
+                limiters=[endpoint.limiter],
+                places=2 * limits.max_concurrency,  # as many rest between attempts as are in flight
+                grace_s=limits.grace_s,
+            )
+            async with contextlib.aclosing(replies):
+                async for reply in replies:
+                    yield reply
         finally:
             await endpoint.close()
-
-    async def _run(self, endpoint: Endpoint, work: Iterable[Work]) -> AsyncIterator[Reply]:
-        places = 2 * self.config.limits.max_concurrency  # as many rest between attempts as are in flight
-        groups = _groups(work, self.target.capabilities.n)
-        first = [group for _, group in zip(range(places), groups, strict=False)]
-        rest = chain(first, groups)
-        done: asyncio.Queue[Reply | None] = asyncio.Queue()
-        room = asyncio.Semaphore(2 * places)  # replies nobody has taken yet
-        workers = [asyncio.create_task(self._work(endpoint, rest, done, room)) for _ in first]
-        for worker in workers:
-            worker.add_done_callback(lambda _: done.put_nowait(None))
-        open_workers = len(workers)
-        try:
-            while open_workers:
-                reply = await done.get()
-                if reply is None:
-                    open_workers -= 1
-                else:
-                    room.release()
-                    yield reply
-        except (asyncio.CancelledError, GeneratorExit):
-            endpoint.limiter.stop(PausedError("interrupted; run the same command again to go on"))
-            for _ in range(places * self.target.capabilities.n):
-                room.release()
-            if workers:
-                await asyncio.wait(workers, timeout=self.config.limits.grace_s)
-            raise
-        finally:
-            for worker in workers:
-                worker.cancel()
-            results = await asyncio.gather(*workers, return_exceptions=True)
             await self.desk.flush()
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
-
-    async def _work(
-        self,
-        endpoint: Endpoint,
-        groups: Iterator[tuple[Work, ...]],
-        done: asyncio.Queue[Reply | None],
-        room: asyncio.Semaphore,
-    ) -> None:
-        """One worker: takes groups of cells until there are none or the endpoint is stopped."""
-        for group in groups:
-            if endpoint.limiter.stopped is not None:
-                return
-            try:
-                replies = await self._ask(endpoint, group)
-            except QRDistillError as error:
-                endpoint.limiter.stop(error)
-                return
-            for reply in replies:
-                await room.acquire()
-                done.put_nowait(reply)
 
     async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
         request, question = group[0]
