@@ -1,0 +1,103 @@
+"""LoRA adapters: attached through PEFT, drawn from a seed of their own, saved so that plain PEFT can load them."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from qrdistill.config import LoraConfig
+from qrdistill.errors import ConfigError, DataError, StorageError
+
+_ADAPTER_FILE = "adapter_model.safetensors"
+
+
+def attach_lora(model: Any, config: LoraConfig, *, seed: int, student: str) -> Any:
+    """Wrap a frozen model with LoRA adapters (Hu et al., 2021): A drawn from `seed`, B zero, dropout 0.
+
+    Raises:
+        ConfigError: no layer has one of the target names.
+    """
+    targets = config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules)
+    settings = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"
+    )
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)  # PEFT asks
+            wrapped = peft.get_peft_model(model, settings)
+    except ValueError as error:
+        known = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)})
+        raise ConfigError(
+            f"student {student!r}: target_modules {config.target_modules} name no linear layer of this model; "
+            f"it has {', '.join(known)} (or use all-linear)"
+        ) from error
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in sorted(wrapped.named_parameters()):
+        if "lora_A" in name:
+            _draw(weight, generator)
+    return wrapped
+
+
+def _draw(weight: Tensor, generator: torch.Generator) -> None:
+    bound = math.sqrt(1.0 / weight.shape[1])  # Kaiming uniform with a = sqrt(5), as PEFT draws A
+    with torch.no_grad():
+        weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=generator))
+
+
+def save(model: Any, tokenizer: Any, folder: Path, *, base: str) -> None:
+    """Write adapter (or full model) and tokenizer beside the folder's place, then put it there.
+
+    Raises:
+        StorageError: the disk refuses; an older folder is untouched.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        if hasattr(model, "peft_config"):
+            model.peft_config["default"].base_model_name_or_path = base
+            model.save_pretrained(temporary, save_embedding_layers=False)
+            (temporary / "README.md").unlink(missing_ok=True)  # PEFT's card is a form to fill in
+        else:
+            model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StorageError(f"cannot write {folder}: {error}; free disk space, then run the same command again") from error
+
+
+def restore(model: Any, folder: Path, *, student: str) -> dict[str, Tensor]:
+    """The trainable weights that `save` wrote, by parameter name.
+
+    Raises:
+        DataError: the folder holds no readable weights of this kind.
+    """
+    is_adapter = hasattr(model, "peft_config")
+    files = [folder / _ADAPTER_FILE] if is_adapter else sorted(folder.glob("model*.safetensors"))
+    saved: dict[str, Tensor] = {}
+    try:
+        for path in files:
+            saved.update(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"student {student!r}: the weights in {folder} cannot be read ({error}); run: qrdistill train") from error
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not is_adapter:
+        return {name: saved[name] for name in trainable if name in saved}
+    short = {id(tensor): name for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()}
+    parameters = dict(model.named_parameters())
+    by_name = {name: short.get(id(parameters[name].data), "") for name in trainable}
+    return {name: saved[key] for name, key in by_name.items() if key in saved}
