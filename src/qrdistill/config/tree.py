@@ -226,27 +226,56 @@ class StudentConfig(_Model):
 # --- method --------------------------------------------------------------------------------------------------------------
 
 
-class RhoUtilityConfig(_Model):
-    """Reducible loss: loss now minus the loss of a reference trained on held-out questions (Mindermann et al., 2022)."""
-
-    kind: Literal["rho"] = "rho"
-
-
 class SketchUtilityConfig(_Model):
     """Cosine of a path's last-layer gradient sketch with the validation paths' running mean (METHOD section 4)."""
 
     kind: Literal["sketch"] = "sketch"
     dim: int = Field(64, ge=8, le=512)
     """Width each factor of the gradient is hashed to."""
+    top_tokens: int = Field(50, ge=1)
+    """Columns of the softmax error that are kept, besides the label's."""
+    decay: Fraction = 0.9
+    """Decay of the running mean over validation paths, per probe."""
 
 
 class ValueUtilityConfig(_Model):
-    """Probability that a student gets every answer-determining token right under teacher forcing (METHOD section 4)."""
+    """Share of a style's paths whose answer-determining tokens a student all gets right under teacher forcing.
+
+    Counted per student, style and task family on validation paths and on training paths before they are first trained on.
+    """
 
     kind: Literal["value"] = "value"
+    decay: Fraction = 0.95
+    """Forgetting per optimizer step: old evidence fades as the student learns."""
+    prior_strength: float = Field(8.0, gt=0)
+    """Paths' worth of weight on the estimate from single tokens (see `qrdistill.routing.utility`)."""
 
 
-UtilityConfig = Annotated[RhoUtilityConfig | SketchUtilityConfig | ValueUtilityConfig, Field(discriminator="kind")]
+UtilityConfig = Annotated[SketchUtilityConfig | ValueUtilityConfig, Field(discriminator="kind")]
+
+
+class PackageEncoderConfig(_Model):
+    """all-MiniLM-L6-v2 from an ordinary Python package (384 dimensions)."""
+
+    kind: Literal["package"] = "package"
+
+
+class HubEncoderConfig(_Model):
+    """Any sentence-transformers model: a hub id or a local folder."""
+
+    kind: Literal["hub"] = "hub"
+    id: str
+    revision: str = "main"
+
+
+class NgramEncoderConfig(_Model):
+    """Hashed character n-grams: needs no model; for tests and as a cheap control."""
+
+    kind: Literal["ngram"] = "ngram"
+    dim: int = Field(256, ge=16, le=4096)
+
+
+EncoderConfig = Annotated[PackageEncoderConfig | HubEncoderConfig | NgramEncoderConfig, Field(discriminator="kind")]
 
 
 class QRDistillPolicyConfig(_Model):
@@ -267,7 +296,14 @@ class QRDistillPolicyConfig(_Model):
     """Step of the budget bias b_s, outside the gradient."""
     warmup_frac: Fraction = 0.1
     """Share of the steps with p = rho0 (random subsets) while the router only learns."""
-    utility: UtilityConfig = SketchUtilityConfig()
+    utility: UtilityConfig = ValueUtilityConfig()
+    """What the router is taught to predict; measured on held-out paths, never the training loss of the same batch."""
+    encoder: EncoderConfig = PackageEncoderConfig()
+    """Frozen text encoder of questions and paths."""
+    probe_steps: int = Field(4, ge=1)
+    """Every so many steps the students are probed on validation questions."""
+    probe_questions: int = Field(2, ge=1)
+    """Validation questions per probe (in rotation)."""
 
 
 class AllPolicyConfig(_Model):

@@ -1,0 +1,14 @@
+"""Pure tensor functions: the student loss, the peer loss."""
+
+from qrdistill.losses.peer import PeerTarget, PieceView, is_peer_better, leave_one_out_targets, piece_cross_entropy
+from qrdistill.losses.sft import token_nll, token_weights
+
+__all__ = [
+    "PeerTarget",
+    "PieceView",
+    "is_peer_better",
+    "leave_one_out_targets",
+    "piece_cross_entropy",
+    "token_nll",
+    "token_weights",
+]

@@ -1,0 +1,1 @@
+"""Routing: encoder, learning-state features, utilities, router, policies."""

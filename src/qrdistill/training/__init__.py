@@ -1,0 +1,1 @@
+"""Joint training: the pool, one step, the loop, checkpoints."""

@@ -1,0 +1,95 @@
+"""The peer loss: match a leave-one-out mixture of the peers' next-piece distributions at shared text positions.
+
+Tokenizers differ, so students meet only where the text ends a token for all of them, and compare only pieces that are a single
+token in every vocabulary; all other mass is one more outcome, "other". There is no trainable projection, so nothing can
+collapse (METHOD section 4, "Peers"; the paper's equations 5-8 are the feature-space version).
+
+Shapes: C aligned positions, M pieces a student reports, U shared pieces, J pieces kept as support, S students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = 256
+"""Positions whose dense mixture is held at once (U can be a quarter of a million)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceView:
+    """One student's next-piece distribution at the aligned positions, cut to its M likeliest shared pieces; no gradient."""
+
+    piece_CM: Tensor
+    """Indices into the shared piece list."""
+    prob_CM: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerTarget:
+    """What one student should match: probabilities of J pieces, then of "other" (rows sum to 1)."""
+
+    piece_CJ: Tensor
+    prob_CK: Tensor
+    """K = J + 1."""
+
+
+def leave_one_out_targets(views: Sequence[PieceView], *, num_pieces: int, support: int) -> list[PeerTarget]:
+    """For each student the equal-weight mixture of its peers' views, cut to its `support` likeliest pieces.
+
+    A piece outside a peer's own M likeliest counts as "other" for that peer.
+    """
+    targets = []
+    for student in range(len(views)):
+        peers = [view for index, view in enumerate(views) if index != student]
+        pieces, probs = [], []
+        for start in range(0, len(views[0].piece_CM), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            mixture = torch.zeros(len(views[0].piece_CM[rows]), num_pieces)
+            for peer in peers:
+                mixture.scatter_add_(1, peer.piece_CM[rows], peer.prob_CM[rows] / len(peers))
+            prob, piece = mixture.topk(min(support, num_pieces), dim=1)
+            pieces.append(piece)
+            probs.append(prob)
+        prob_CJ = torch.cat(probs) if probs else torch.zeros(0, min(support, num_pieces))
+        piece_CJ = torch.cat(pieces) if pieces else torch.zeros(0, min(support, num_pieces), dtype=torch.long)
+        other_C1 = (1.0 - prob_CJ.sum(dim=1, keepdim=True)).clamp(min=0.0)
+        prob_CK = torch.cat([prob_CJ, other_C1], dim=1)
+        targets.append(PeerTarget(piece_CJ=piece_CJ, prob_CK=prob_CK / prob_CK.sum(dim=1, keepdim=True)))
+    return targets
+
+
+def is_peer_better(span_nll_CS: Tensor) -> Tensor:
+    """Where a student may learn from its peers: their mean NLL per byte over the span is below its own.
+
+    Args:
+        span_nll_CS: NLL in nats per byte of each student over the text from the aligned position to the next one.
+
+    Returns:
+        bool [C, S]. A weak peer is masked out, so it cannot pull a strong student down.
+    """
+    num_students = span_nll_CS.shape[1]
+    peers_CS = (span_nll_CS.sum(dim=1, keepdim=True) - span_nll_CS) / max(num_students - 1, 1)
+    return peers_CS < span_nll_CS
+
+
+def piece_cross_entropy(logits_CV: Tensor, target: PeerTarget, piece_token_U: Tensor) -> Tensor:
+    """KL(target || student) over J pieces and "other", per position, in nats.
+
+    Args:
+        logits_CV: the student's logits at the aligned positions, with gradient.
+        target: what to match (detached).
+        piece_token_U: this student's token id of each shared piece.
+
+    Returns:
+        [C], >= 0; zero exactly when the student's distribution on the support equals the target.
+    """
+    log_total_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
+    log_prob_CJ = logits_CV.gather(1, piece_token_U[target.piece_CJ]) - log_total_C1
+    other_C1 = (1.0 - log_prob_CJ.exp().sum(dim=1, keepdim=True)).clamp(min=1e-6)
+    log_prob_CK = torch.cat([log_prob_CJ, other_C1.log()], dim=1)
+    entropy_C = torch.special.entr(target.prob_CK).sum(dim=1)
+    return -(target.prob_CK * log_prob_CK).sum(dim=1) - entropy_C

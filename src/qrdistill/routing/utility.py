@@ -1,0 +1,176 @@
+"""What a path is worth to a student, measured on paths the student was not trained on.
+
+A utility answers "which path of this question should this student see?". It never reads the training loss of the batch it
+scores (that signal only says "easy"; METHOD section 4). Evidence is *witnessed* on validation paths and, where a utility allows
+it, on training paths before their first update, when they are still unseen.
+
+Shapes: P paths, S students, G groups (style x family), W sketch width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from qrdistill.config.tree import SketchUtilityConfig, ValueUtilityConfig
+from qrdistill.routing.features import PathState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one forward pass of every student showed about P paths."""
+
+    styles: tuple[str, ...]
+    families: tuple[str, ...]
+    states: list[PathState]
+    """One per student."""
+    sketches: list[Tensor] | None = None
+    """phi of each path, one [P, W * W] per student, when the utility wants them."""
+
+
+class Utility(Protocol):
+    """Scores paths for students; everything it knows is in `state`."""
+
+    wants_sketch: bool
+    counts_first_sight: bool
+    """Whether training paths count as evidence the first time they are seen."""
+
+    def advance(self) -> None:
+        """One optimizer step has passed: old evidence fades."""
+
+    def witness(self, seen: Seen) -> None:
+        """Take in evidence from paths no student was trained on."""
+
+    def score(self, seen: Seen) -> Tensor:
+        """Utility r [P, S]; NaN where nothing is known yet."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything witnessed so far."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved state."""
+
+
+class ValueUtility:
+    """How often a style leads this student to the right values, per task family.
+
+    For every (student, style, family) it keeps faded sums over witnessed paths: paths, paths whose answer-determining tokens were
+    all the student's argmax, such tokens, and such tokens right. The utility is the shrunken success rate
+
+        r = (right_paths + m * share^n) / (paths + m),
+
+    with share = right tokens / tokens and n = tokens per path: early on, whole paths are hardly ever right, but the share of right
+    tokens to the power of their number already tells styles apart; later the counted paths take over.
+
+    Args:
+        config: decay and prior strength m.
+        num_students: S.
+        groups: every (style, family) pair that can occur.
+    """
+
+    wants_sketch = False
+    counts_first_sight = True
+
+    def __init__(self, config: ValueUtilityConfig, *, num_students: int, groups: Sequence[tuple[str, str]]) -> None:
+        self.config = config
+        self._index = {group: index for index, group in enumerate(groups)}
+        self._sums_SG4 = torch.zeros(num_students, len(self._index), 4)
+
+    def advance(self) -> None:
+        """Fade every sum."""
+        self._sums_SG4 *= self.config.decay
+
+    def witness(self, seen: Seen) -> None:
+        """Count witnessed paths."""
+        group_P = self._groups(seen)
+        for student, state in enumerate(seen.states):
+            has_value_P = state.value_tokens_P > 0
+            is_right_P = (state.value_right_P == state.value_tokens_P) & has_value_P
+            rows_P4 = torch.stack([has_value_P.float(), is_right_P.float(), state.value_tokens_P, state.value_right_P], dim=1)
+            self._sums_SG4[student].index_add_(0, group_P, rows_P4)
+
+    def score(self, seen: Seen) -> Tensor:
+        """Shrunken success rate of each path's group, for each student."""
+        return self.rates()[:, self._groups(seen)].T
+
+    def rates(self) -> Tensor:
+        """R [S, G]; NaN for a group without evidence."""
+        paths_SG, right_SG, tokens_SG, right_tokens_SG = self._sums_SG4.unbind(dim=2)
+        share_SG = (right_tokens_SG + 0.5) / (tokens_SG + 1.0)
+        prior_SG = share_SG ** (tokens_SG / paths_SG.clamp(min=1e-6))
+        strength = self.config.prior_strength
+        rate_SG = (right_SG + strength * prior_SG) / (paths_SG + strength)
+        return torch.where(paths_SG > 0, rate_SG, torch.nan)
+
+    def state(self) -> dict[str, Tensor]:
+        """The faded sums."""
+        return {"sums_SG4": self._sums_SG4.clone()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved sums."""
+        self._sums_SG4 = state["sums_SG4"].clone()
+
+    def _groups(self, seen: Seen) -> Tensor:
+        return torch.tensor([self._index[group] for group in zip(seen.styles, seen.families, strict=True)], dtype=torch.long)
+
+
+class SketchUtility:
+    """``r = cos(phi(path), EMA phi(validation))``: does a step on this path also lower the validation loss?
+
+    Args:
+        config: sketch width and decay.
+        num_students: S.
+        groups: unused (the sketch is per path); accepted so that every utility is built alike.
+    """
+
+    wants_sketch = True
+    counts_first_sight = False
+
+    def __init__(self, config: SketchUtilityConfig, *, num_students: int, groups: Sequence[tuple[str, str]]) -> None:
+        self.config = config
+        self._mean_SX = torch.zeros(num_students, config.dim * config.dim)
+
+    def advance(self) -> None:
+        """The running mean fades per probe, not per step."""
+
+    def witness(self, seen: Seen) -> None:
+        """Move the running mean towards the witnessed paths' mean sketch."""
+        for student, sketch_PX in enumerate(_sketches(seen)):
+            decay = self.config.decay if self._mean_SX[student].any() else 0.0
+            self._mean_SX[student] = decay * self._mean_SX[student] + (1 - decay) * sketch_PX.mean(dim=0)
+
+    def score(self, seen: Seen) -> Tensor:
+        """Cosine of each path's sketch with the student's running mean."""
+        columns = [
+            torch.nn.functional.cosine_similarity(sketch_PX, mean_X[None], dim=1)
+            if mean_X.any()
+            else torch.full((len(sketch_PX),), torch.nan)
+            for sketch_PX, mean_X in zip(_sketches(seen), self._mean_SX, strict=True)
+        ]
+        return torch.stack(columns, dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        """The running means."""
+        return {"mean_SX": self._mean_SX.clone()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved means."""
+        self._mean_SX = state["mean_SX"].clone()
+
+
+def _sketches(seen: Seen) -> list[Tensor]:
+    assert seen.sketches is not None, "the sketch utility was given observations without sketches"
+    return seen.sketches
+
+
+UTILITIES: dict[str, Callable[..., Utility]] = {"value": ValueUtility, "sketch": SketchUtility}
+"""kind -> class built with (config, num_students=, groups=)."""
+
+
+def make_utility(config: Any, *, num_students: int, groups: Sequence[tuple[str, str]]) -> Utility:
+    """Build the utility a config asks for."""
+    return UTILITIES[config.kind](config, num_students=num_students, groups=groups)

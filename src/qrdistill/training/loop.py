@@ -1,0 +1,358 @@
+"""The training stage: load, resume, step, save. No method is named here: policies, utilities and losses come from the config."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qrdistill.config import Config, TrainingConfig, content_hash
+from qrdistill.progress import SILENT, Progress
+from qrdistill.routing.encoder import encode
+from qrdistill.routing.policies import Policy, make_policy, step_generator
+from qrdistill.routing.sketch import GradientSketch
+from qrdistill.routing.utility import Utility, make_utility
+from qrdistill.store import Run, export_records, write_text
+from qrdistill.students import Student
+from qrdistill.students.align import shared_pieces
+from qrdistill.training.checkpoint import (
+    Checkpoint,
+    clear_checkpoints,
+    load_checkpoint,
+    restore_student,
+    save_checkpoint,
+    student_tensors,
+)
+from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
+from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, read
+from qrdistill.training.team import Team, load_team
+from qrdistill.types import Route
+
+ROW_TOKENS = {"cpu": 512, "cuda": 4096}
+"""Tokens of a packed row: attention over a row is dense, so longer rows cost more on a CPU and less launch time on a GPU."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Trainer:
+    """Everything that lives as long as one training."""
+
+    run: Run
+    team: Team
+    optimizers: list[torch.optim.Optimizer | None]
+    method: Method
+    train_pool: list[PoolQuestion]
+    probe_pool: list[PoolQuestion]
+    embeddings: dict[str, Tensor]
+    label_tokens: list[int]
+    step: int = 0
+
+    @property
+    def config(self) -> Config:
+        """The run's recipe."""
+        return self.run.config
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the questions."""
+        return math.ceil(len(self.train_pool) / self.config.training.questions_per_step)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.steps_per_epoch * self.config.training.epochs
+
+
+def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT) -> list[Student]:
+    """Train every student of the run together; resumes from the newest checkpoint.
+
+    Args:
+        run: a run whose filter stage is done.
+        policy: replaces the recipe's policy (the run then cannot be told apart from the recipe's by its config alone).
+        progress: told what is going on.
+
+    Returns:
+        The trained students, in the recipe's order.
+
+    Raises:
+        UsageError: the filter stage is not done.
+        DataError: nothing to train on, a path too long for a student, or a loss that is not finite.
+    """
+    with run.owned():
+        run.require("filter")
+        students = load_team(run.config, progress.note)
+        if run.is_done("train"):
+            for student in students:
+                if student.trainable():
+                    student.restore(run.student_folder(student.name))
+            return students
+        if not run.begin("train"):
+            clear_checkpoints(run.checkpoints)
+        trainer = build_trainer(run, students, policy, progress)
+        try:
+            _resume(trainer, progress)
+            _run_steps(trainer, progress)
+            _finish(trainer)
+        finally:
+            trainer.team.close()
+        return students
+
+
+def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, progress: Progress = SILENT) -> Trainer:
+    """Pools, embeddings, policy, utility, optimizers: everything as it stands before the first step."""
+    config = run.config
+    train_pool, probe_pool = load_pool(run, students)
+    kind = config.method.policy
+    encoder = getattr(kind, "encoder", None)
+    embeddings: dict[str, Tensor] = {}
+    if encoder is not None:
+        progress.note("encoding questions and paths for the router (once, cached)")
+        keyed = {q.question.id: q.prompt for q in train_pool} | {p.path.id: p.path.text for q in train_pool for p in q.paths}
+        rows = encode(list(keyed.values()), encoder, run.folder / "cache")
+        embeddings = dict(zip(keyed, rows, strict=True))
+    width = len(next(iter(embeddings.values()))) if embeddings else 0
+    mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)
+    utility = _make_utility(config, [*train_pool, *probe_pool])
+    return Trainer(
+        run=run,
+        team=Team(students, config.runtime),
+        optimizers=[_make_optimizer(student, config.training) for student in students],
+        method=Method(
+            policy=policy
+            or make_policy(
+                kind,
+                num_students=len(students),
+                embed_dim=width,
+                start_prob=min(getattr(kind, "budget", 1.0) / mean_paths, 1.0),
+                seed=config.seed,
+            ),
+            utility=utility,
+            sketches=[_make_sketch(config, student) for student in students],
+            piece_token_SU=shared_pieces(students) if len(students) > 1 and config.method.peers.weight > 0 else [],
+            support=config.method.peers.support,
+            row_tokens=ROW_TOKENS[students[0].device.type],
+            max_grad_norm=config.training.max_grad_norm,
+        ),
+        train_pool=train_pool,
+        probe_pool=probe_pool,
+        embeddings=embeddings,
+        label_tokens=[0] * len(students),
+    )
+
+
+def _make_utility(config: Config, pool: Sequence[PoolQuestion]) -> Utility | None:
+    kind = getattr(config.method.policy, "utility", None)
+    if kind is None:
+        return None
+    groups = sorted({(path.path.style, family(question.question)) for question in pool for path in question.paths})
+    return make_utility(kind, num_students=len(config.students), groups=groups)
+
+
+def _make_sketch(config: Config, student: Student) -> GradientSketch | None:
+    kind = getattr(config.method.policy, "utility", None)
+    if kind is None or kind.kind != "sketch":
+        return None
+    seed = int(content_hash([config.seed, "sketch", student.name]), 16) % 2**62
+    return GradientSketch(
+        hidden_dim=student.width, vocabulary=student.vocab_size, dim=kind.dim, top_tokens=kind.top_tokens, seed=seed
+    )
+
+
+def _make_optimizer(student: Student, training: TrainingConfig) -> torch.optim.Optimizer | None:
+    weights = [weight for _, weight in student.trainable()]
+    if not weights:
+        return None
+    return torch.optim.AdamW(weights, lr=student.config.learning_rate, weight_decay=training.weight_decay, foreach=True)
+
+
+# --- the loop ------------------------------------------------------------------------------------------------------------
+
+
+def _run_steps(trainer: Trainer, progress: Progress) -> None:
+    training = trainer.config.training
+    progress.start(trainer.num_steps, "train")
+    progress.advance(trainer.step)
+    try:
+        with trainer.run.metrics.open("a", encoding="utf-8") as log:
+            for work in _remaining_work(trainer):
+                began = time.perf_counter()
+                _probe(trainer)
+                _set_learning_rates(trainer)
+                result = joint_step(
+                    trainer.team, trainer.optimizers, trainer.method, work, _embed(trainer, work), _knobs(trainer)
+                )
+                trainer.step += 1
+                _record(trainer, result, time.perf_counter() - began, log)
+                progress.advance(1)
+                if trainer.step % training.checkpoint_steps == 0 or trainer.step == trainer.num_steps:
+                    log.flush()
+                    _save(trainer)
+    finally:
+        progress.stop()
+
+
+def _remaining_work(trainer: Trainer) -> Iterator[StepWork]:
+    size = trainer.config.training.questions_per_step
+    for step in range(trainer.step, trainer.num_steps):
+        epoch, position = divmod(step, trainer.steps_per_epoch)
+        order = torch.randperm(len(trainer.train_pool), generator=step_generator(trainer.config.seed, "order", epoch)).tolist()
+        yield step_work([trainer.train_pool[index] for index in order[position * size : (position + 1) * size]])
+
+
+def _embed(trainer: Trainer, work: StepWork) -> tuple[Tensor, Tensor]:
+    if not trainer.embeddings:
+        empty = torch.zeros(len(work.paths), 0)
+        return empty, empty
+    questions = [work.questions[index].question.id for index in work.question_of_P.tolist()]
+    return (
+        torch.stack([trainer.embeddings[question] for question in questions]),
+        torch.stack([trainer.embeddings[path.path.id] for path in work.paths]),
+    )
+
+
+def _knobs(trainer: Trainer) -> StepKnobs:
+    peers = trainer.config.method.peers
+    budget = trainer.config.training.token_budget
+    progress = trainer.step / trainer.num_steps
+    ramp = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
+    return StepKnobs(
+        step=trainer.step,
+        progress=progress,
+        peer_weight=peers.weight * max(ramp, 0.0) if len(trainer.team.students) > 1 else 0.0,
+        is_first_sight=trainer.step < trainer.steps_per_epoch,
+        is_open_S=[budget == 0 or used < budget for used in trainer.label_tokens],
+    )
+
+
+def _set_learning_rates(trainer: Trainer) -> None:
+    factor = learning_rate_factor(trainer.step, trainer.num_steps, trainer.config.training)
+    for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True):
+        for group in optimizer.param_groups if optimizer else []:
+            group["lr"] = student.config.learning_rate * factor
+
+
+def learning_rate_factor(step: int, num_steps: int, training: TrainingConfig) -> float:
+    """Linear warm-up to 1, then a cosine down to `final_lr_frac`."""
+    warmup = max(round(training.warmup_frac * num_steps), 1)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(num_steps - warmup, 1)
+    return training.final_lr_frac + (1 - training.final_lr_frac) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _probe(trainer: Trainer) -> None:
+    """Let the utility witness the next validation questions, every `probe_steps` steps."""
+    utility = trainer.method.utility
+    if utility is None:
+        return
+    if trainer.step:
+        utility.advance()
+    policy: Any = trainer.config.method.policy
+    if not trainer.probe_pool or trainer.step % policy.probe_steps:
+        return
+    first = trainer.step // policy.probe_steps * policy.probe_questions
+    order = torch.randperm(len(trainer.probe_pool), generator=step_generator(trainer.config.seed, "probe", 0)).tolist()
+    chosen = [trainer.probe_pool[order[(first + offset) % len(order)]] for offset in range(policy.probe_questions)]
+    work = step_work(chosen)
+    with torch.inference_mode():
+        forwards = read(trainer.team, work, trainer.method.row_tokens)
+    _, observations = look(trainer.team, work, forwards, trainer.method, has_peers=False)
+    utility.witness(as_seen(work, observations))
+
+
+# --- records and checkpoints ---------------------------------------------------------------------------------------------
+
+
+def _record(trainer: Trainer, result: StepResult, seconds: float, log: Any) -> None:
+    step = trainer.step
+    epoch = (step - 1) // trainer.steps_per_epoch
+    names = [student.name for student in trainer.team.students]
+    trainer.label_tokens = [used + new for used, new in zip(trainer.label_tokens, result.label_tokens, strict=True)]
+    trainer.run.ledger.add(
+        Route(
+            step=step,
+            epoch=epoch,
+            path_id=path.path.id,
+            student=name,
+            prob=round(float(result.routing.prob_PS[row, column]), 6),
+            is_routed=bool(result.routing.gate_PS[row, column]),
+            utility=round(float(result.utility_PS[row, column]), 6),
+        )
+        for row, path in enumerate(result.work.paths)
+        for column, name in enumerate(names)
+    )
+    line: dict[str, Any] = {"step": step, "epoch": round(step / trainer.steps_per_epoch, 4), "train/seconds_s": round(seconds, 3)}
+    for column, (name, optimizer) in enumerate(zip(names, trainer.optimizers, strict=True)):
+        line[f"train/label_tokens/{name}"] = trainer.label_tokens[column]
+        line[f"optim/lr/{name}"] = optimizer.param_groups[0]["lr"] if optimizer else 0.0
+    line |= {key: round(value, 6) for key, value in result.metrics.items() if math.isfinite(value)}
+    log.write(json.dumps(line) + "\n")
+
+
+def _save(trainer: Trainer) -> None:
+    utility = trainer.method.utility
+    method = {f"policy/{key}": value for key, value in trainer.method.policy.state().items()}
+    method |= {f"utility/{key}": value for key, value in (utility.state() if utility else {}).items()}
+    save_checkpoint(
+        trainer.run.checkpoints,
+        Checkpoint(
+            students={
+                student.name: student_tensors(student, optimizer)
+                for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True)
+            },
+            method=method,
+            position={"step": trainer.step, "label_tokens": trainer.label_tokens},
+        ),
+        fingerprint=trainer.run.fingerprint("train"),
+        keep=trainer.config.training.keep_checkpoints,
+    )
+
+
+def _resume(trainer: Trainer, progress: Progress) -> None:
+    """Go back to the newest checkpoint (or the start); what was recorded after it is made again."""
+    checkpoint = load_checkpoint(trainer.run.checkpoints, fingerprint=trainer.run.fingerprint("train"))
+    if checkpoint is not None:
+        for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True):
+            if student.trainable():
+                restore_student(student, optimizer, checkpoint.students[student.name])
+        trainer.method.policy.load_state(_part(checkpoint.method, "policy/"))
+        if trainer.method.utility is not None:
+            trainer.method.utility.load_state(_part(checkpoint.method, "utility/"))
+        trainer.step = checkpoint.position["step"]
+        trainer.label_tokens = checkpoint.position["label_tokens"]
+        progress.note(f"going on from step {trainer.step} of {trainer.num_steps}")
+    trainer.run.ledger.delete(Route, "step > ?", (trainer.step,))
+    metrics = trainer.run.metrics
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.is_file() else []
+    write_text(metrics, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= trainer.step))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _finish(trainer: Trainer) -> None:
+    run = trainer.run
+    for student in trainer.team.students:
+        if student.trainable():
+            student.save(run.student_folder(student.name))
+    routes = run.ledger.all(Route)
+    export_records(run.exports, "routes", routes)
+    names = [student.name for student in trainer.team.students]
+    summary = {
+        "steps": trainer.num_steps,
+        "questions": len(trainer.train_pool),
+        "paths": sum(len(question.paths) for question in trainer.train_pool),
+        "label_tokens": dict(zip(names, trainer.label_tokens, strict=True)),
+        "routed_frac": {
+            name: round(sum(r.is_routed for r in routes if r.student == name) / max(len(routes) / len(names), 1), 4)
+            for name in names
+        },
+    }
+    run.finish("train", summary)
+    clear_checkpoints(run.checkpoints)

@@ -1,0 +1,143 @@
+"""What there is to train on: kept paths with their questions, embeddings, tokens and shared text positions.
+
+Shapes: P paths of one step, C aligned positions, S students, E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qrdistill.errors import DataError
+from qrdistill.routing.values import answer_determining_spans
+from qrdistill.store import Run
+from qrdistill.students import PathTokens, Student, tokenize_path
+from qrdistill.students.align import aligned_positions
+from qrdistill.tasks import load_tasks
+from qrdistill.types import AnswerVerdict, FilterDecision, Question, ReasoningPath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPath:
+    """One kept path, ready for every student."""
+
+    path: ReasoningPath
+    quality: float
+    value_spans: tuple[tuple[int, int], ...]
+    """Characters that hold answer-determining values."""
+    tokens: tuple[PathTokens, ...]
+    """One per student."""
+    aligned: tuple[tuple[int, ...], ...]
+    """Aligned positions: for each, the response token that starts there, per student."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolQuestion:
+    """One question with its kept paths."""
+
+    question: Question
+    prompt: str
+    paths: tuple[PoolPath, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """The paths of one step, flat, in question order."""
+
+    questions: tuple[PoolQuestion, ...]
+    paths: tuple[PoolPath, ...]
+    question_of_P: Tensor
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Style of each path."""
+        return tuple(path.path.style for path in self.paths)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Task family of each path's question."""
+        return tuple(family(self.questions[index].question) for index in self.question_of_P.tolist())
+
+    @property
+    def quality_P(self) -> Tensor:
+        """Quality of each path."""
+        return torch.tensor([path.quality for path in self.paths])
+
+    @property
+    def bytes_P(self) -> Tensor:
+        """UTF-8 bytes of each path."""
+        return torch.tensor([float(len(path.path.text.encode("utf-8", "replace"))) for path in self.paths])
+
+
+def family(question: Question) -> str:
+    """The group a question's evidence is pooled in: its task and family."""
+    return f"{question.task}/{question.family}"
+
+
+def step_work(questions: Sequence[PoolQuestion]) -> StepWork:
+    """Flatten questions into the paths of one step."""
+    flat = [(index, path) for index, question in enumerate(questions) for path in question.paths]
+    return StepWork(
+        questions=tuple(questions),
+        paths=tuple(path for _, path in flat),
+        question_of_P=torch.tensor([index for index, _ in flat], dtype=torch.long),
+    )
+
+
+def select(work: StepWork, is_wanted: Sequence[bool]) -> StepWork:
+    """The same step with some of its paths only."""
+    rows = [row for row, wanted in enumerate(is_wanted) if wanted]
+    return StepWork(
+        questions=work.questions, paths=tuple(work.paths[row] for row in rows), question_of_P=work.question_of_P[rows]
+    )
+
+
+def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion], list[PoolQuestion]]:
+    """Kept paths of the training and of the validation questions, in question-id order.
+
+    Raises:
+        DataError: no training question has a kept path, or a path does not fit a student's window.
+    """
+    tasks = load_tasks(run.config)
+    decisions = {decision.path_id: decision for decision in run.ledger.all(FilterDecision, "is_kept = 1")}
+    verdicts = {verdict.path_id: verdict for verdict in run.ledger.all(AnswerVerdict)}
+    paths_of: dict[str, list[ReasoningPath]] = defaultdict(list)
+    for path in run.ledger.iterate(ReasoningPath):
+        if path.id in decisions:
+            paths_of[path.question_id].append(path)
+    pools: dict[str, list[PoolQuestion]] = {"train": [], "validation": []}
+    for question in run.ledger.all(Question, "split != 'test'", order="id"):
+        if not paths_of[question.id]:
+            continue
+        prompt = tasks[question.task].prompt(question)
+        kept = sorted(paths_of[question.id], key=lambda path: (path.style, path.sample, path.id))
+        pooled = tuple(
+            _pool_path(students, question, prompt, path, decisions[path.id].quality, verdicts.get(path.id)) for path in kept
+        )
+        pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
+    if not pools["train"]:
+        raise DataError("no training question has a kept path; look at the filter's counts: qrdistill show RUN")
+    return pools["train"], pools["validation"]
+
+
+def _pool_path(
+    students: Sequence[Student],
+    question: Question,
+    prompt: str,
+    path: ReasoningPath,
+    quality: float,
+    verdict: AnswerVerdict | None,
+) -> PoolPath:
+    tokens = tuple(tokenize_path(student, prompt, path.id, path.text) for student in students)
+    start, end = (verdict.start, verdict.end) if verdict else (-1, -1)
+    return PoolPath(
+        path=path,
+        quality=quality,
+        value_spans=answer_determining_spans(question.text, path.text, start, end),
+        tokens=tokens,
+        aligned=tuple(aligned_positions(tokens)) if len(students) > 1 else (),
+    )
