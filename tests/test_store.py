@@ -433,11 +433,21 @@ def test_an_update_undoes_exactly_the_stages_that_depend_on_it(tmp_path: Path, s
         ({"evaluation__batch_size": 5}, ["generate", "filter"]),
         ({"runtime__threads": 1}, ["generate", "filter"]),
         ({"filter__check_answers": False}, ["generate"]),
+        ({"questions__num_test": 9}, ["filter"]),
         ({"seed": 5}, []),
     ):
         updated = Run(run.folder, changed(smoke_config, **sections), is_update=True)
         assert [stage for stage in ("generate", "filter", "train") if updated.is_done(stage)] == still_done, sections
         updated.close()
+
+
+def test_later_stages_are_undone_when_what_they_read_changes_and_only_then(tmp_path: Path, smoke_config: Config) -> None:
+    run = finished_run(tmp_path / "run", smoke_config)
+    with run.owned():
+        for digest, is_still_done in (("a", False), ("a", True), ("b", False)):
+            run.finish("generate", {}, digest=digest)
+            assert run.is_done("filter") is is_still_done, digest
+            run.finish("filter", {})
 
 
 def test_the_machine_may_change_without_asking(tmp_path: Path, smoke_config: Config) -> None:

@@ -158,6 +158,8 @@ class Run:
     def fingerprint(self, stage: Stage) -> str:
         """Hash of everything the stage's result depends on."""
         tree = self.config.model_dump(mode="json")
+        if stage in ("filter", "train"):
+            del tree["questions"]["num_test"]  # more test questions change neither the pool nor the students
         before = STAGES[: STAGES.index(stage) + 1]
         parts = [
             [name, STAGE_VERSIONS[name], {section: scientific(tree[section], section) for section in _SECTIONS[name]}]
@@ -198,19 +200,31 @@ class Run:
         self.ledger.note(f"begun/{stage}", self.fingerprint(stage))
         return bool(begun == self.fingerprint(stage))
 
-    def finish(self, stage: Stage, summary: dict[str, Any]) -> None:
-        """Mark the stage as done with today's fingerprint; what it left in the folder is hashed."""
+    def finish(self, stage: Stage, summary: dict[str, Any], *, digest: str = "") -> None:
+        """Mark the stage as done with today's fingerprint; what it left in the folder is hashed.
+
+        Args:
+            stage: the stage that ends.
+            summary: counts and seconds worth showing.
+            digest: hash of what later stages read of this one. When it differs from the last time, they are no longer done.
+        """
+        before = self._stage_note(stage)
         earlier: dict[str, str] = {}
         for name in STAGES[: STAGES.index(stage)]:
             earlier |= self._stage_note(name).get("files", {})
         outputs = {path: files.sha256(self.folder / path) for path in self._outputs()}
         note = {
             "fingerprint": self.fingerprint(stage),
+            "digest": digest,
             "summary": summary,
-            "files": {path: digest for path, digest in outputs.items() if earlier.get(path) != digest},
+            "files": {path: hashed for path, hashed in outputs.items() if earlier.get(path) != hashed},
             "finished_s": round(time.time(), 3),
         }
-        self.ledger.note(f"stage/{stage}", note)
+        with self.ledger.transaction():
+            self.ledger.note(f"stage/{stage}", note)
+            if digest and digest != before.get("digest"):
+                for name in STAGES[STAGES.index(stage) + 1 :]:
+                    self.ledger.forget(f"stage/{name}")
         self._write_manifest()
 
     def _outputs(self) -> list[str]:
