@@ -21,7 +21,7 @@ from qrdistill.types import PathRequest, ReasoningPath
 async def drive(folder: Path, url: str, num_cells: int, cap_usd: float, concurrency: int) -> None:
     ledger = Ledger(folder / "ledger.sqlite")
     before = spent_before(ledger)
-    meter = Meter(caps=[Cap("budget.generate_usd", cap_usd, spent_usd=before.billed_usd + before.maybe_usd)])
+    meter = Meter(caps=[Cap("budget.generate_usd", cap_usd, spent_usd=before.most_usd)])
     done = {row[0] for row in ledger.execute("SELECT id FROM paths")}
     work = [item for item in grid(num_cells) if item[0].id not in done]
     ledger.add(request for request, _ in work if not ledger.count(PathRequest, "id = ?", (request.id,)))

@@ -30,6 +30,8 @@ STYLES = ("vanilla", "cot", "tot", "program", "backward", "fact")
 STUDENTS = ("smollm2", "gemma3")
 TASKS = ("leg_counting", "chain_sum")
 TASTE = {("smollm2", "fact"): 0.85, ("smollm2", "vanilla"): 0.1, ("gemma3", "program"): 0.8, ("gemma3", "tot"): 0.2}
+_letters = random.Random(0)
+WORDS = ["".join(_letters.choices("etaoinshrdlcumwfgypbvk", k=_letters.randint(2, 9))) for _ in range(8_000)]
 ANIMALS = ("cats", "spiders", "ducks", "crabs", "horses", "ants")
 
 
@@ -43,6 +45,8 @@ class Size:
     steps: int = 30
     epochs: int = 2
     seed: int = 0
+    words: int = 0
+    """Random words added to each path, to make its text as long and as hard to pack as real reasoning."""
 
 
 def config(name: str = "toy", seed: int = 0, **changes: object) -> Config:
@@ -116,7 +120,7 @@ def fate(style: str, rng: random.Random) -> tuple[str, str]:
     return "none", "kept"
 
 
-def path_text(question: Question, style: str, kind: str, rng: random.Random) -> tuple[str, str]:
+def path_text(question: Question, style: str, kind: str, rng: random.Random, words: int = 0) -> tuple[str, str]:
     """A text and the false step in it."""
     a, b = rng.randint(2, 40), rng.randint(2, 40)
     false = f"{a} * 4 = {a * 4 + 2}"
@@ -128,6 +132,8 @@ def path_text(question: Question, style: str, kind: str, rng: random.Random) -> 
     )
     answer = int(question.gold) + (3 if kind == "wrong_answer" else 0)
     body = " ".join(steps[: 1 if style == "vanilla" else None])
+    if words:
+        body += " " + " ".join(WORDS[int(len(WORDS) * rng.random() ** 3)] for _ in range(words)) + "."
     return (
         f"{intro}{body}\nSo the number of legs is {a * 4} + {b * 4}. The answer is {answer}.",
         false if kind == "spurious_step" else "",
@@ -138,7 +144,7 @@ def generated(size: Size) -> Iterator[Record]:
     yield from questions(size)
     for question, style, path_id, rng in cells(size):
         kind, _ = fate(style, rng)
-        text, false = path_text(question, style, kind, rng)
+        text, false = path_text(question, style, kind, rng, size.words)
         yield PathRequest(
             id=path_id,
             question_id=question.id,
@@ -168,7 +174,7 @@ def generated(size: Size) -> Iterator[Record]:
 def filtered(size: Size) -> Iterator[Record]:
     for question, style, path_id, rng in cells(size):
         kind, reason = fate(style, rng)
-        text, false = path_text(question, style, kind, rng)
+        text, false = path_text(question, style, kind, rng, size.words)
         if kind != "truncated":
             start = text.rindex("The answer is ") + len("The answer is ")
             yield AnswerVerdict(

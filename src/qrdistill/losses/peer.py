@@ -73,7 +73,8 @@ def is_peer_better(span_nll_CS: Tensor) -> Tensor:
     """
     num_students = span_nll_CS.shape[1]
     peers_CS = (span_nll_CS.sum(dim=1, keepdim=True) - span_nll_CS) / max(num_students - 1, 1)
-    return peers_CS < span_nll_CS
+    better_CS: Tensor = peers_CS < span_nll_CS
+    return better_CS
 
 
 def piece_cross_entropy(logits_CV: Tensor, target: PeerTarget, piece_token_U: Tensor) -> Tensor:
@@ -92,4 +93,5 @@ def piece_cross_entropy(logits_CV: Tensor, target: PeerTarget, piece_token_U: Te
     other_C1 = (1.0 - log_prob_CJ.exp().sum(dim=1, keepdim=True)).clamp(min=1e-6)
     log_prob_CK = torch.cat([log_prob_CJ, other_C1.log()], dim=1)
     entropy_C = torch.special.entr(target.prob_CK).sum(dim=1)
-    return -(target.prob_CK * log_prob_CK).sum(dim=1) - entropy_C
+    divergence_C: Tensor = -(target.prob_CK * log_prob_CK).sum(dim=1) - entropy_C
+    return divergence_C

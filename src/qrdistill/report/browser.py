@@ -23,8 +23,10 @@ from qrdistill.report.text import as_text, marked, visible
 from qrdistill.store import Run
 from qrdistill.types import Prediction, Question
 
-TEXT_BUDGET_BYTES = 11_000_000
+TEXT_BUDGET_BYTES = 12_000_000
 """Encoded bytes the blocks may take while they still carry texts."""
+INDEX_CHARS = 6_000_000
+"""Characters of question text the index may hold; longer questions are cut there (never in their block)."""
 BLOCK_QUESTIONS = 64
 MAX_TEXT = 6_000
 """Characters of one text that are embedded."""
@@ -48,7 +50,9 @@ class Names:
     """Numbers the distinct names of one sort in order of appearance."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
-        self._numbers = {visible(name): index for index, name in enumerate(names)}
+        self._numbers: dict[str, int] = {}
+        for name in names:
+            self(name)
 
     def __call__(self, name: str) -> int:
         """The number of a name."""
@@ -73,7 +77,7 @@ def browser_data(run: Run, advance: Callable[[int], None] = lambda _: None) -> B
         advance: is told how many questions are done.
     """
     ids = [as_text(row[0]) for row in rows(run, f"SELECT id FROM questions ORDER BY {_ORDER}")]
-    writer = _Writer(run, _text_share(run))
+    writer = _Writer(run, _text_share(run), _index_limit(run, len(ids)))
     blocks = []
     size = 0
     for block in _chunks(ids, BLOCK_QUESTIONS):
@@ -99,11 +103,20 @@ def _text_share(run: Run) -> float:
     return min(1.0, TEXT_BUDGET_BYTES / (chars * _BYTES_PER_CHAR)) if chars else 1.0
 
 
+def _index_limit(run: Run, num_questions: int) -> int:
+    """Characters of each question that fit into the index."""
+    for limit in (MAX_TEXT, 1_000, 300, 120):
+        chars = rows(run, f"SELECT coalesce(sum(min(length(text), {limit})), 0) FROM questions")[0][0]
+        if real(chars) <= INDEX_CHARS:
+            return limit
+    return max(20, INDEX_CHARS // num_questions)
+
+
 class _Writer:
     """Turns stories into compact rows and keeps the index."""
 
-    def __init__(self, run: Run, text_share: float) -> None:
-        self.run, self.text_share = run, text_share
+    def __init__(self, run: Run, text_share: float, index_limit: int) -> None:
+        self.run, self.text_share, self.index_limit = run, text_share, index_limit
         self.students, self.styles = Names(student_names(run)), Names(run.config.generate.styles)
         self.teachers, self.outcomes, self.tasks = Names(), Names(["kept"]), Names()
         self.arms, self.splits = Names(["zero_shot", "trained"]), Names(["train", "validation", "test"])
@@ -129,7 +142,8 @@ class _Writer:
         if self.num_without_text:
             parts.append(
                 f"To keep this file small, the texts of {count(self.num_without_text)} of {count(num_questions)} questions "
-                "are left out (chosen by the hash of their id); what was decided about their paths is all here."
+                "are left out (chosen by the hash of their id); what was decided about their paths is all here. "
+                "Searches do not see texts that are left out."
             )
         if self.num_cut:
             parts.append(f"{count(self.num_cut)} long texts are cut after {count(MAX_TEXT)} characters.")
@@ -155,7 +169,7 @@ class _Writer:
         question = story.question
         entry = {
             "id": visible(question.id),
-            "text": visible(self._cut(question.text)),
+            "text": visible(question.text[: self.index_limit]),
             "about": visible(" · ".join(part for part in (question.family, question.level) if part not in ("", question.task))),
             "task": self.tasks(question.task),
             "split": self.splits(question.split),
@@ -181,7 +195,8 @@ class _Writer:
     def _story(self, story: Story, keeps_text: bool) -> list[Any]:
         choices = [[visible(label), visible(self._cut(text))] for label, text in story.question.choices]
         paths = [self._path(path, keeps_text) for path in story.paths]
-        return [choices, paths, [self._answer(prediction, keeps_text) for prediction in story.predictions]]
+        whole = visible(self._cut(story.question.text)) if len(story.question.text) > self.index_limit else None
+        return [choices, paths, [self._answer(prediction, keeps_text) for prediction in story.predictions], whole]
 
     def _path(self, story: PathStory, keeps_text: bool) -> list[Any]:
         path = story.path

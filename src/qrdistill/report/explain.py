@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrdistill.errors import UsageError
+from qrdistill.report.reading import place
 from qrdistill.store import Ledger, Run
 from qrdistill.types import (
     AnswerVerdict,
@@ -167,11 +168,6 @@ def _route_summaries(
             )
         )
     return {path_id: tuple(sorted(found, key=lambda r: place(r.student, students))) for path_id, found in summaries.items()}
-
-
-def place(name: str, known: Sequence[str]) -> tuple[int, str]:
-    """Sorting key: known names in their order, others after them by name."""
-    return (known.index(name) if name in known else len(known), name)
 
 
 def _plain(value: Any) -> Any:

@@ -17,13 +17,17 @@ MAX_TRUNCATED = 0.02
 """Above this share of cut-off answers a score is marked as not comparable (RELIABILITY G1)."""
 
 
+def has_ledger(run: Run) -> bool:
+    """Whether the run has begun at all."""
+    try:
+        return run.ledger is not None
+    except DataError:
+        return False
+
+
 def rows(run: Run, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
     """Rows of one SQL query; none where the run has no ledger yet."""
-    try:
-        ledger = run.ledger
-    except DataError:
-        return []
-    return ledger.execute(sql, parameters)
+    return run.ledger.execute(sql, parameters) if has_ledger(run) else []
 
 
 def total(run: Run, sql: str) -> int:
@@ -58,6 +62,11 @@ def in_order(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Distinct names, the known ones first and in their order, the others sorted."""
     present = set(names)
     return [name for name in dict.fromkeys(known) if name in present] + sorted(present - set(known))
+
+
+def place(name: str, known: Sequence[str]) -> tuple[int, str]:
+    """Sorting key: known names in their order, others after them by name."""
+    return (known.index(name) if name in known else len(known), name)
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -16,18 +16,6 @@ from qrdistill.report.tables import count, interval, percent
 from qrdistill.report.text import as_text, visible
 from qrdistill.store import STAGES, Run
 
-_FILES = (
-    "report.html",
-    "report.md",
-    "config.yaml",
-    "manifest.json",
-    "ledger.sqlite",
-    "metrics.jsonl",
-    "exports",
-    "checkpoints",
-    "students",
-)
-
 
 def show(run: Run) -> dict[str, Any]:
     """The state of a run as plain JSON values."""
@@ -54,9 +42,16 @@ def show(run: Run) -> dict[str, Any]:
         },
         "headline": headline(run, results),
         "scores": [{name: getattr(score, name) for name in score.__dataclass_fields__} for score in results.scores],
-        "files": [str(run.folder / name) for name in _FILES if (run.folder / name).exists()],
+        "files": _files(run),
         "next": following,
     }
+
+
+def _files(run: Run) -> list[str]:
+    """What lies in the run folder, the report first; not the lock and not what is hidden or belongs to SQLite's journal."""
+    names = [path.name for path in run.folder.iterdir()] if run.folder.is_dir() else []
+    shown = [name for name in names if name != "lock" and not name.startswith(".") and not name.endswith(("-wal", "-shm"))]
+    return [str(run.folder / name) for name in sorted(shown, key=lambda name: (not name.startswith("report"), name))]
 
 
 def render_show(state: dict[str, Any]) -> RenderableType:

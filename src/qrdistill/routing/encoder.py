@@ -86,7 +86,8 @@ def _ngram_encoder(config: NgramEncoderConfig) -> Embed:
                 digest = hashlib.blake2b(text[start : start + _NGRAM].encode("utf-8", "surrogatepass"), digest_size=8).digest()
                 number = int.from_bytes(digest, "big")
                 rows[row, number % config.dim] += 1.0 if number >> 63 else -1.0
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        return rows
 
     return embed
 

@@ -171,7 +171,7 @@ class QRDistillPolicy:
         advantage_PS = standardise_within(utility_PS, view.question_of_P)
         loss = router_loss(logit_PS, prob_PS, advantage_PS, weight_penalty=self.config.weight_penalty)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.router.parameters(), 1.0)
         self.optimizer.step()
         target_P = budget_share(view.question_of_P, self.config.budget)

@@ -58,8 +58,8 @@ class Utility(Protocol):
 class ValueUtility:
     """How often a style leads this student to the right values, per task family.
 
-    For every (student, style, family) it keeps faded sums over witnessed paths: paths, paths whose answer-determining tokens were
-    all the student's argmax, such tokens, and such tokens right. The utility is the shrunken success rate
+    For every (student, style, family) it keeps faded sums over witnessed paths: paths, paths whose answer-determining tokens
+    were all the student's argmax, such tokens, and such tokens right. The utility is the shrunken success rate
 
         r = (right_paths + m * share^n) / (paths + m),
 

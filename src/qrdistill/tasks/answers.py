@@ -16,9 +16,7 @@ _VALUE = {
 }
 
 
-def extract(
-    kind: AnswerKind, choices: Sequence[tuple[str, str]] | None, response: str
-) -> tuple[str, int, int] | None:
+def extract(kind: AnswerKind, choices: Sequence[tuple[str, str]] | None, response: str) -> tuple[str, int, int] | None:
     """The last stated answer and its span, or None."""
     pattern = _VALUE.get(kind) or "(?:" + "|".join(re.escape(label) for label, _ in choices or ()) + r")\b"
     found = None

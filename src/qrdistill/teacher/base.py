@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Teacher(Protocol):
     def sampling(self, style: str) -> str:
         """The sampling parameters of a style as canonical JSON (part of a path's identity)."""
 
-    def answer(self, work: Sequence[tuple[PathRequest, Question]]) -> AsyncIterator[Reply]:
+    def answer(self, work: Iterable[tuple[PathRequest, Question]]) -> AsyncIterator[Reply]:
         """Answer every request once, in any order, keeping as many in flight as the teacher's limits allow.
 
         Raises:

@@ -150,7 +150,7 @@ def backward(student: Student, forward: Forward, weight_N: Tensor, peer: PeerWor
     rows = ((weight_N > 0) | (slot_N >= 0)).nonzero().squeeze(1)
     gradient_ND = torch.zeros_like(forward.hidden_ND)
     sft_total, peer_total = 0.0, 0.0
-    for chunk in rows.split(_chunk_rows(student)):
+    for chunk in torch.split(rows, _chunk_rows(student)):
         hidden_ND = forward.hidden_ND[chunk].detach().requires_grad_()
         logits_NV = student.logits(hidden_ND).float()
         sft = (weight_N[chunk].to(student.device) * token_nll(logits_NV, forward.label_N[chunk].to(student.device))).sum()
@@ -169,7 +169,7 @@ def backward(student: Student, forward: Forward, weight_N: Tensor, peer: PeerWor
         gradient_ND[chunk] = hidden_ND.grad
         sft_total += float(sft.detach())
     if len(rows):
-        forward.hidden_ND.backward(gradient_ND)
+        forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
     return {"sft": sft_total, "peer": peer_total}
 
 

@@ -78,6 +78,8 @@ def _manifest_tables(run: Run) -> tuple[Table, ...]:
         manifest = {}
     versions = {str(name): str(version) for name, version in dict(manifest.get("versions", {})).items()}
     identity = {"recipe": run.config.name, "seed": str(run.config.seed), "config hash": content_hash(run.config)}
+    if "code_sha256" in manifest:
+        identity["code hash"] = str(manifest["code_sha256"])
     tables = [
         table("Identity", ["What", "~Value"], [[name, value] for name, value in identity.items()]),
         table("Versions", ["Package", "~Version"], [[name, version] for name, version in sorted(versions.items())]),

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from qrdistill.report.blocks import Block, Fact, Facts, Figure, Figures, Heading, Prose, Section, Tables
 from qrdistill.report.figures import Range, range_chart
-from qrdistill.report.reading import MAX_TRUNCATED, TEAM, Answer, answers, in_order, rows, student_names, task_names
+from qrdistill.report.reading import MAX_TRUNCATED, TEAM, Answer, answers, has_ledger, in_order, place, student_names, task_names
 from qrdistill.report.statistics import Difference, paired_difference
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, points, table
-from qrdistill.report.text import as_text
 from qrdistill.store import Run
 from qrdistill.types import Score
 
@@ -32,20 +31,12 @@ class Results:
 
 def read_results(run: Run) -> Results:
     """Scores and answers as the evaluation left them."""
-    scores = tuple(_score(row) for row in rows(run, f"SELECT {', '.join(_SCORE_FIELDS)} FROM scores ORDER BY arm, student, task"))
+    found = run.ledger.all(Score) if has_ledger(run) else []
+    students, tasks, arms = [*student_names(run), *TEAM], ["all", *task_names(run)], list(ARMS)
+    scores = tuple(sorted(found, key=lambda s: (place(s.task, tasks), place(s.student, students), place(s.arm, arms))))
     given = tuple(answers(run))
     gains = {student: gain for student in student_names(run) if (gain := gain_of(given, student)) is not None}
     return Results(scores, gains, given)
-
-
-_SCORE_FIELDS = tuple(Score.__dataclass_fields__)
-
-
-def _score(row: tuple[object, ...]) -> Score:
-    values = {
-        name: as_text(cell) if name in ("arm", "student", "task") else cell for name, cell in zip(_SCORE_FIELDS, row, strict=True)
-    }
-    return Score(**values)  # type: ignore[arg-type]
 
 
 def gain_of(given: Sequence[Answer], student: str, task: str = "all") -> Difference | None:

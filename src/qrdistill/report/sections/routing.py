@@ -29,7 +29,9 @@ class Rate:
     utility: float
 
 
-Rates = Mapping[tuple[str, str, str], Rate]
+Group = tuple[str, ...]
+"""What a column of a heat map stands for: a third, or a task and its family or level."""
+Rates = Mapping[tuple[str, str, Group], Rate]
 """(student, style, group) -> rate."""
 
 
@@ -43,41 +45,43 @@ def routing_section(run: Run) -> Section:
     low, high, num = (whole(cell) for cell in span[0])
     part = f"min(2, (r.step - {low}) * 3 / {high - low + 1})"
     thirds = _rates(run, part)
-    names = {str(index): title for index, title in enumerate(PARTS)}
-    late = f"WHERE {part} = 2"
+    present = sorted({group for _, _, group in thirds})
+    last = present[-1][0]
+    late = f"WHERE {part} = {last}"
     blocks: list[Block | Heading] = [
         Prose(
             f"{count(num)} decisions over optimizer steps {count(low)} to {count(high)}. A cell is the share of its paths that "
             "were routed to the student; equal columns mean that the router tells no styles apart."
         ),
         Heading("Routing rate by style, over time"),
-        Tables(_maps(run, thirds, list(names), "Share of paths routed to {}", lambda key: names[key])),
-        Heading("Gate probability and measured utility in the last third"),
-        Tables((_late_table(run, thirds),)),
+        Tables(_maps(run, thirds, present, "Share of paths routed to {}", lambda key: PARTS[int(key[0])])),
+        Heading(f"Gate probability and measured utility, {PARTS[int(last)]}"),
+        Tables((_late_table(run, thirds, (last,)),)),
     ]
-    families = _rates(run, "q.task || char(31) || q.family", late, needs_question=True)
-    blocks.append(Heading("By task family, last third"))
+    families = _rates(run, "q.task, q.family", late)
+    blocks.append(Heading(f"By task family, {PARTS[int(last)]}"))
     blocks += _grouped(run, families, "task family", _family_title, _family_order(run))
-    levels = _rates(run, "q.task || char(31) || q.level", late + " AND q.level != ''", needs_question=True)
+    levels = _rates(run, "q.task, q.level", late + " AND q.level != ''")
     if len({group for _, _, group in levels}) > 1:
-        blocks.append(Heading("By difficulty, last third"))
-        blocks += _grouped(run, levels, "level", lambda key: " · ".join(key.split("\x1f")), _family_order(run))
+        blocks.append(Heading(f"By difficulty, {PARTS[int(last)]}"))
+        blocks += _grouped(run, levels, "level", " · ".join, _family_order(run))
     return Section("routing", "Routing", tuple(blocks))
 
 
-def _rates(run: Run, group: str, where: str = "", *, needs_question: bool = False) -> Rates:
-    join = " JOIN questions q ON q.id = d.question_id" if needs_question else ""
+def _rates(run: Run, group: str, where: str = "") -> Rates:
+    """Rates by student, style and a list of columns (texts are grouped as they are: joining them could break their encoding)."""
+    join = " JOIN questions q ON q.id = d.question_id" if "q." in group else ""
     sql = (
-        f"SELECT r.student, d.style, {group}, count(*), avg(r.is_routed), avg(r.prob), avg(r.utility) "
-        f"FROM routes r JOIN decisions d ON d.path_id = r.path_id{join} {where} GROUP BY 1, 2, 3"
+        "SELECT count(*), avg(r.is_routed), avg(r.prob), avg(r.utility), r.student, d.style, "
+        f"{group} FROM routes r JOIN decisions d ON d.path_id = r.path_id{join} {where} GROUP BY r.student, d.style, {group}"
     )
     return {
-        (as_text(student), as_text(style), as_text(key)): Rate(whole(num), real(routed), real(prob), real(utility))
-        for student, style, key, num, routed, prob, utility in rows(run, sql)
+        (as_text(student), as_text(style), tuple(map(as_text, key))): Rate(whole(num), real(routed), real(prob), real(utility))
+        for num, routed, prob, utility, student, style, *key in rows(run, sql)
     }
 
 
-def _maps(run: Run, rates: Rates, groups: Sequence[str], caption: str, title: Callable[[str], str]) -> tuple[Table, ...]:
+def _maps(run: Run, rates: Rates, groups: Sequence[Group], caption: str, title: Callable[[Group], str]) -> tuple[Table, ...]:
     """One heat map a student: styles down, groups across."""
     styles = in_order([style for _, style, _ in rates], [*run.config.generate.styles, *STYLES])
     maps = []
@@ -92,13 +96,13 @@ def _maps(run: Run, rates: Rates, groups: Sequence[str], caption: str, title: Ca
     return tuple(maps)
 
 
-def _late_table(run: Run, thirds: Rates) -> Table:
+def _late_table(run: Run, thirds: Rates, last: Group) -> Table:
     students = in_order([student for student, _, _ in thirds], student_names(run))
     styles = in_order([style for _, style, _ in thirds], [*run.config.generate.styles, *STYLES])
     body: list[list[Cell | str]] = []
     for style in styles:
         for student in students:
-            rate = thirds.get((student, style, "2"))
+            rate = thirds.get((student, style, last))
             if rate is not None:
                 row = [
                     percent(rate.routed),
@@ -117,7 +121,7 @@ def _late_table(run: Run, thirds: Rates) -> Table:
 
 
 def _grouped(
-    run: Run, rates: Rates, what: str, title: Callable[[str], str], order: Callable[[str], tuple[object, ...]]
+    run: Run, rates: Rates, what: str, title: Callable[[Group], str], order: Callable[[Group], tuple[object, ...]]
 ) -> list[Block]:
     groups = sorted({group for _, _, group in rates}, key=order)
     blocks: list[Block] = []
@@ -127,16 +131,16 @@ def _grouped(
     return [*blocks, Tables(_maps(run, rates, groups[:MAX_GROUPS], caption, title))]
 
 
-def _family_title(key: str) -> str:
-    task, _, family = key.partition("\x1f")
+def _family_title(key: Group) -> str:
+    task, family = key
     return task if family in ("", task) else f"{task} · {family}"
 
 
-def _family_order(run: Run) -> Callable[[str], tuple[object, ...]]:
+def _family_order(run: Run) -> Callable[[Group], tuple[object, ...]]:
     known = task_names(run)
 
-    def order(key: str) -> tuple[object, ...]:
-        task, _, rest = key.partition("\x1f")
+    def order(key: Group) -> tuple[object, ...]:
+        task, rest = key
         place = known.index(task) if task in known else len(known)
         is_number = rest.lstrip("-").replace(".", "", 1).isdecimal()
         return place, task, not is_number, float(rest) if is_number else 0.0, rest

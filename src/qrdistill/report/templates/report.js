@@ -87,7 +87,8 @@
   function textOf(question, rows) {
     const parts = [state.index.id[question], state.index.text[question], state.index.about[question], state.index.gold[question]];
     if (rows) {
-      const [choices, paths, answers] = rows;
+      const [choices, paths, answers, whole] = rows;
+      if (whole) parts.push(whole);
       for (const choice of choices) parts.push(...choice);
       for (const path of paths) {
         parts.push(path[5], ...path[7]);
@@ -164,9 +165,9 @@
     return make("li", {}, make("h3", {}, button), panel);
   }
 
-  function contents(question, [choices, paths, answers]) {
+  function contents(question, [choices, paths, answers, whole]) {
     const nodes = [make("p", { class: "q-id" }, "Id ", make("code", { text: state.index.id[question] }))];
-    nodes.push(make("p", { class: "q-text", dir: "auto", text: state.index.text[question] }));
+    nodes.push(make("p", { class: "q-text", dir: "auto", text: whole ?? state.index.text[question] }));
     if (choices.length) {
       nodes.push(make("ul", { class: "choices" }, ...choices.map(([label, text]) => make("li", { dir: "auto", text: `${label}) ${text}` }))));
     }

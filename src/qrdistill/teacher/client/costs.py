@@ -21,13 +21,18 @@ class Spent:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    @property
+    def most_usd(self) -> float:
+        """The most that can have been spent."""
+        return self.billed_usd + self.maybe_usd
+
 
 def spent_before(ledger: Ledger, *, owner: str = "") -> Spent:
-    """Everything the ledger knows was spent: by teachers, or (`owner` is a judge's name) by that judge.
+    """Everything the ledger knows was spent: by teachers, or (`owner` is a judge's name, "*" all of them) by a judge.
 
     Attempts of a judge belong to the path "judge/NAME/PATH_ID"; all others are a teacher's.
     """
-    condition, parameters = ("path_id NOT LIKE 'judge/%'", ()) if not owner else ("path_id LIKE ?", (f"judge/{owner}/%",))
+    condition, parameters = ("path_id NOT GLOB 'judge/*'", ()) if not owner else ("path_id GLOB ?", (f"judge/{owner}/*",))
     sql = (
         f"SELECT total(iif(outcome IN ({_MAYBE}), 0, cost_usd)), total(iif(outcome IN ({_MAYBE}), cost_usd, 0)), count(*), "
         f"total(outcome IN ({_MAYBE})), total(prompt_tokens), total(completion_tokens) FROM attempts WHERE {condition}"

@@ -36,7 +36,7 @@ class OpenAICompatibleTeacher:
         config: the endpoint.
         prompt: writes the text of a cell.
         seed: the run's seed; with the cell's id it makes the seed of a call, where the server takes one.
-        desk: books calls; in memory unless a run's desk is given.
+        desk: books calls, or opens a desk each time the teacher answers; in memory unless a run's desk is given.
         pool: limiters shared with other users of the same endpoints.
         transport: replaces the network (tests).
     """
@@ -49,15 +49,15 @@ class OpenAICompatibleTeacher:
         *,
         prompt: Prompt,
         seed: int = 0,
-        desk: Desk | None = None,
+        desk: Desk | Callable[[], Desk] | None = None,
         pool: LimiterPool | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.config = config
         self.name = config.name
         self.target = resolve(config, where=f"teacher {config.name!r}")
-        self.desk: Desk = desk or MemoryDesk()
-        self.pool = pool or LimiterPool()
+        self._open_desk: Callable[[], Desk] = desk if callable(desk) else lambda: desk or MemoryDesk()
+        self._pool = pool
         self._prompt = prompt
         self._seed = seed
         self._transport = transport
@@ -89,8 +89,9 @@ class OpenAICompatibleTeacher:
             ProviderError: the endpoint is down, or refuses everything we ask.
             StorageError: the disk refuses.
         """
+        desk = self._open_desk()
         endpoint = Endpoint(
-            self.config, where=f"teacher {self.name!r}", desk=self.desk, pool=self.pool, transport=self._transport
+            self.config, where=f"teacher {self.name!r}", desk=desk, pool=self._pool or LimiterPool(), transport=self._transport
         )
         limits = self.config.limits
 
@@ -110,7 +111,7 @@ class OpenAICompatibleTeacher:
                     yield reply
         finally:
             await endpoint.close()
-            await self.desk.flush()
+            await desk.flush()
 
     async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
         request, question = group[0]

@@ -1,0 +1,1 @@
+"""Comparing a stated answer with the gold one: exact quantities first, then mathematical structure, then expressions."""

@@ -1,0 +1,211 @@
+"""Reading a number: the quantity a statement gives as its value, never a number that merely occurs.
+
+Rules:
+
+* In an equation the value is on the right of the last equals sign; what follows an approximation sign is a rounding of it.
+* A clause may begin with the number ("42 apples", "$42 per day") or hold exactly one ("that she has 42 left").
+* "5 or 6", "5 to 6", "5-6", "5, 6", "2 hours 30 minutes", "more than 5", "half of 10" name no single number: refused. "0.5 or 1/2"
+  is one number twice and fine; dollars and cents are one quantity.
+* A date, a time or a version ("5:30", "10/18/1994") is no number.
+* In a place that holds nothing but the answer (a box, a tag), an expression such as ``2^5`` is kept as it is and compared as one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from qrdistill.tasks.compare.quantity import Quantity, equal, scan_quantity
+from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
+
+_FILLER = re.compile(
+    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left|displaystyle|quad)\b[ ]?\{?"
+    r"|\\[ ,;!]|[~\u2248]|\\approx"
+    r"|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows"
+    r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)"
+    r"|it[ ]is|it's|the[ ]number|number|the[ ]value)\b)+",
+    re.IGNORECASE,
+)
+_APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248]|\\approx", re.IGNORECASE)
+_NOT = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)\b[^\w]*(?:\w+[ ])?$", re.IGNORECASE)
+_BOUND = re.compile(
+    r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost|nearly|between|over"
+    r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double|square[ ]root[ ]of)"
+    r"|[<>\u2264\u2265\u00b1]|\\(?:leq?|geq?|lt|gt|pm|sqrt))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
+    re.IGNORECASE,
+)
+_LINK = re.compile(
+    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b|(?P<mark>[/&\u00b1,+*x\u00d7\u00f7:-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
+    r"[\s,]*(?:(?:about|maybe|perhaps|possibly|also|even|equivalently|approximately|in[ ]other[ ]words|more[ ]precisely|it(?:'s|[ ]is)|is|the|a|another|simply|just)[ ,]{1,2}){0,3}[\s$(*\\{]*",
+    re.IGNORECASE,
+)
+_PART_OF = re.compile(r"[ ]of[ ](?:(?:the|a|all|these|those)[ ])?[$\\(]*", re.IGNORECASE)
+_EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
+_ROUNDING = re.compile(
+    r"[\u2248\u2243]|\\approx|\\simeq|~=|,?[ ](?:which[ ]is|or)[ ](?:about|approximately|roughly|around)\b", re.IGNORECASE
+)
+_ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
+_GLUED_UNIT = re.compile(r"[A-Za-z]{1,8}\b(?![\d(^_])")
+_EXPRESSION = re.compile(r"[^\n]{1,400}")
+_UNIT_WORDS = re.compile(r"[\s$)*\\\]}%]*(?:\\text\{)?(?:[ ]?[A-Za-z\u00b0/-]+){0,4}[\s.!)$*\\\]}]*")
+
+
+class Token(NamedTuple):
+    """A run of digits or number words in a clause. `quantity` is None when it is a date, a time or part of a formula."""
+
+    start: int
+    end: int
+    quantity: Quantity | None
+    is_word: bool
+
+
+def read(text: str, statement: Statement) -> Found:
+    """The number a statement gives."""
+    start, end = statement.start, _before_rounding(text, statement.start, statement.end)
+    begin = _after_equals(text, start, end)
+    tokens = tokenize(text, begin, end)
+    if tokens:
+        first = tokens[0]
+        is_leading = _skip(text, begin, first.start) == first.start
+        if is_leading and first.quantity is not None:
+            return _leading(text, start, tokens, statement, is_strict=begin == start)
+        if not is_leading and not statement.is_exact and statement.source not in {"line", "lead", "bold"}:
+            return _single(text, start, tokens)
+    if statement.source in {"boxed", "tag", "json"} and text[start:end].strip():
+        return Reading(text[start:end].strip(), start, end, False)
+    return None
+
+
+def tokenize(text: str, start: int, end: int) -> list[Token]:
+    """The numbers of a clause; number words are left out where the clause has digits."""
+    tokens: list[Token] = []
+    clause = text[:end]
+    index = start
+    while index < end:
+        if index > start and text[index - 1].isalnum() and text[index].isalnum():
+            index += 1
+            continue
+        scanned = scan_quantity(clause, index) if _may_begin(clause, index) else None
+        if scanned is None:
+            if text[index].isdigit():
+                stop = re.compile(r"\w+").match(clause, index)
+                tokens.append(Token(index, stop.end() if stop else index + 1, None, False))
+                index = tokens[-1].end
+            index += 1
+            continue
+        quantity, stop = scanned
+        is_clean, stop = _clean_end(clause, index, stop)
+        tokens.append(Token(index, stop, quantity if is_clean else None, text[index].isalpha()))
+        index = stop
+    digits = [token for token in tokens if not token.is_word]
+    return digits or tokens
+
+
+def _may_begin(text: str, index: int) -> bool:
+    char = text[index]
+    return char.isdigit() or char.isalpha() or char in "-+.$£€¥₹₽₩₺₱฿₫₪\\–½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+
+
+def _clean_end(text: str, start: int, stop: int) -> tuple[bool, int]:
+    """Whether what is glued to a number leaves it a number ("5th", "5kg"), and where it then ends."""
+    before = text[start - 1] if start else " "
+    if (
+        before in "^_"
+        or (before in "/:" and start > 1 and text[start - 2].isdigit())
+        or (before == "{" and text[start - 2 : start - 1] in {"^", "_"})
+    ):
+        return False, stop
+    follow = text[stop : stop + 1]
+    if follow.isalpha():
+        tail = _ORDINAL.match(text, stop) or _GLUED_UNIT.match(text, stop)
+        return (True, tail.end()) if tail and len(text[start:stop]) and tail.end() - stop != 1 else (False, stop)
+    if follow and follow in "/:^_" and text[stop + 1 : stop + 2].strip() and text[stop + 1] not in "\"'*":
+        return False, stop
+    return not text.startswith(("\\pi", "\\sqrt", "\\frac", "√", "π", "**"), stop) or text.startswith("** ", stop), stop
+
+
+def _before_rounding(text: str, start: int, end: int) -> int:
+    """`end`, or where "1/3 ≈ 0.33" turns from the value to its rounding."""
+    for mark in _ROUNDING.finditer(text, start, end):
+        if any(char.isdigit() for char in text[start : mark.start()]):
+            return mark.start()
+    return end
+
+
+def _after_equals(text: str, start: int, end: int) -> int:
+    """Behind the last equals sign that a number follows, or `start`."""
+    begin = start
+    for sign in _EQUALS.finditer(text, start, end):
+        at = _skip(text, sign.end(), end)
+        if at < end and scan_quantity(text[:end], at) is not None:
+            begin = sign.end()
+    return begin
+
+
+def _skip(text: str, start: int, end: int) -> int:
+    filler = _FILLER.match(text, start, end)
+    return filler.end() if filler else start
+
+
+def _leading(text: str, start: int, tokens: list[Token], statement: Statement, is_strict: bool) -> Found:
+    """Accept the number a clause begins with, unless it goes on to a second one."""
+    first = tokens[0]
+    assert first.quantity is not None
+    lead = text[start : first.start]
+    if _NOT.search(lead):
+        return _after_not(text, tokens)
+    if _BOUND.search(lead):
+        return Refusal("a bound or a choice of numbers, not one number", start, first.end)
+    if len(tokens) > 1:
+        gap = text[first.end : tokens[1].start]
+        if _is_joined(gap, first.quantity, tokens[1].quantity):
+            return Refusal("more than one number is stated", first.start, statement.end)
+        if _PART_OF.fullmatch(gap) and (first.quantity.is_percent or first.quantity.value.denominator != 1):
+            return Refusal("a part of another number", first.start, statement.end)
+    if first.is_word and re.match(r"[ ](?:of|that|which|who|can|could|should|must|way|thing|more)\b", text[first.end :]):
+        return None
+    if statement.source in {"line", "lead", "bold"} and not _UNIT_WORDS.fullmatch(text, first.end, statement.end):
+        return None
+    return Reading(
+        text[first.start : first.end].strip(),
+        first.start,
+        first.end,
+        is_strict and not first.is_word and not _APPROXIMATE.search(lead),
+    )
+
+
+def _is_joined(gap: str, quantity: Quantity, other: Quantity | None) -> bool:
+    """Whether a second number belongs to the answer as much as the first ("5 or 6", "5 feet 3 inches", "5, 6")."""
+    link = _LINK.fullmatch(gap)
+    if link is None:
+        return False
+    if link.group("none") is not None and "(" in gap:
+        return False
+    word = (link.group("word") or link.group("mark") or "").casefold()
+    is_alternative = word in {"or", "/", ",", ""} and other is not None
+    return not (is_alternative and other is not None and equal(quantity, other))
+
+
+def _after_not(text: str, tokens: list[Token]) -> Found:
+    """ "not 5 but 7": the number after the contrast."""
+    if len(tokens) < 2 or tokens[1].quantity is None:
+        return None
+    gap = text[tokens[0].end : tokens[1].start]
+    if re.search(r"\b(?:but|rather|instead|it's|it[ ]is|is)\b[\s$(\\]*$", gap, re.IGNORECASE):
+        return Reading(text[tokens[1].start : tokens[1].end].strip(), tokens[1].start, tokens[1].end, False)
+    return None
+
+
+def _single(text: str, start: int, tokens: list[Token]) -> Found:
+    """The one number of a clause that does not begin with it."""
+    first = tokens[0]
+    if first.quantity is None or any(token.quantity is None or not equal(first.quantity, token.quantity) for token in tokens[1:]):
+        return None
+    lead = text[start : first.start]
+    if _NOT.search(lead):
+        return None
+    if _BOUND.search(lead):
+        return Refusal("a bound or a choice of numbers, not one number", start, first.end)
+    if re.search(r"[\\^_+*/=<>{(-][\s{$(]*$", lead) and not lead.rstrip().endswith(("$", "\\(", "\\[", "(", "- ")):
+        return None
+    return Reading(text[first.start : first.end].strip(), first.start, first.end, False)

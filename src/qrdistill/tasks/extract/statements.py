@@ -1,0 +1,221 @@
+"""Where a text states its final answer, whatever kind of answer it is.
+
+A *statement* is a place that claims to hold the final answer. Explicit statements are:
+
+===========  =====================================================================================================
+cue          "the answer is X", "Final answer: X", "Answer - X", a heading "Answer" with X on the next line
+boxed        ``\\boxed{X}`` or ``\\fbox{X}`` (balanced; a box that never closes was cut off and holds nothing)
+tag          ``<answer>X</answer>``, ``#### X``, ``[[X]]``
+json         ``"answer": X`` and its relatives
+correction   "wait, no, it's X", "actually, X", "scratch that: X" - only after an earlier explicit statement
+===========  =====================================================================================================
+
+A cue does not count where it is not asserted: inside a condition ("if the answer is B"), a reported or mistaken thought ("one
+might think the answer is B"), a denial ("I don't think the answer is B") or a question ("is the answer B?", "the answer is B?").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "conclusion"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Characters [start, end) of a view that claim to hold the answer. `is_exact`: nothing but the answer is in there."""
+
+    start: int
+    end: int
+    source: Source
+    is_exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer in its canonical spelling and the span it was read from."""
+
+    value: str
+    start: int
+    end: int
+    is_strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A final statement that names no single answer ("A or B", "cannot be determined"); ends the search."""
+
+    reason: str
+    start: int
+    end: int
+
+
+Found = Reading | Refusal | None
+
+_ADJECTIVE = (
+    r"(?:final|correct|right|best|most[ ]\w{3,14}|only|overall|numeric(?:al)?|exact|simplified|complete|required|desired|revised|"
+    r"corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely)"
+)
+_QUALIFIER = (
+    r"(?:[ ]?\([^()\n]{0,40}\)|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|i|we|based)\b"
+    r"[^.:;=?!\n$]{0,60}?)?"
+)
+_COPULA = (
+    r"(?:(?:[ ]|(?<='s)|(?<=\bans\.))?(?:'s|is|are|was|were|would[ ]be|will[ ]be|should[ ](?:instead[ ])?be|should[ ]have[ ]been|must[ ]be|has[ ]to[ ]be|"
+    r"can[ ]only[ ]be|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains)(?!\w)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
+)
+_CUE = re.compile(
+    rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:answers?|ans\.?)(?![\w\"']?\w)(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_GAP = re.compile(r"[ \t:*_>`\"]*(?:\n[ \t>*_`\-]*){0,3}")
+_NOT_ASSERTED = re.compile(
+    r"(?:\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|say|when|because|since|that|how|why)[, ](?P<only_near>(?:that[ ])?(?:the|my|your|our|its|this)?[ ]?)$"
+    r"|(?:\b(?:n[o']t|never|cannot|can't|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
+    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest|be[ ]tempted)\b[^.;:!?\n]{0,40}$"
+    r"|\b(?:some|someone|somebody|people|many|others|students|one[ ]friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.;:!?\n]{0,40}$)",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(
+    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+)
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
+_TAG = re.compile(
+    r"<(?P<tag>(?:final_?|correct_?)?answer)>(?P<tagged>.{0,2000}?)</(?P=tag)>|(?m:^|(?<=\s))####(?!#)[ ]*(?P<hashes>[^\n#]+)"
+    r"|\[\[(?P<double>[^\[\]\n]{1,80})\]\]",
+    re.IGNORECASE | re.DOTALL,
+)
+_JSON = re.compile(
+    r"[\"'](?:final|correct|predicted|my)?[_ ]?(?:answer|prediction|label|choice|option|verdict)(?:_?(?:letter|choice|label|value|key))?[\"']\s{0,4}:\s{0,4}"
+    r"(?:\"(?P<double>(?:[^\"\\\n]|\\.){0,2000})\"|'(?P<single>(?:[^'\\\n]|\\.){0,2000})'|(?P<bare>[^\s,}\"']{1,60}))",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"(?:(?<=[.,;:!?(\n)\u2014\u2013-])|^)[\s*_]*(?:(?:oh|hmm+|but|ah|well|or|and)[, ]{1,2})?"
+    r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean|i meant|on second thought|"
+    r"let me correct (?:that|myself|this)|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
+    r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right|not correct|a mistake))"
+    r"(?:[\s,.:;!\u2014\u2013*-]+(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]+){1,4})"
+    r"(?P<pronoun>(?:so |then |therefore,? )?(?:(?:it|that|this|the (?:correct |right |real |actual |true )?(?:value|one|result|total|choice|option))(?:'s| is| should(?: actually| instead)? be| must be| would be| has to be| was)"
+    r"(?: actually| really| in fact)?|make (?:that|it)|(?:it )?should(?: actually)? (?:be|have been)|i mean|change (?:that|it|my answer) to|i(?:'d| would| will|'ll)? (?:choose|pick|say|go with))\b)?[\s:,*_]*",
+    re.IGNORECASE,
+)
+_WITHDRAWAL = re.compile(
+    r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|however|hmm+|oh|oops|ah|well)[, ]{1,2})?(?:(?:wait|hold on|hang on|actually|no)[\s,.!\u2014\u2013-]{1,4}){0,3}"
+    r"(?:(?:that|this|it)(?:'s| is| was| can't be| cannot be| isn't| doesn't| does not| must be| seems| looks)[ ]?(?:not |n't |seem |look |clearly |obviously )*(?:right|correct|wrong|incorrect|a mistake|mistaken|true|an error|work|add up|false)"
+    r"|i (?:made|see|found|notice) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)|scratch that|strike that|i was wrong|i take (?:that|it) back|ignore that|let me (?:redo|re-do|start over|try again|reconsider|rethink|fix)|no[,.!]\s*(?:that|this|it))",
+    re.IGNORECASE,
+)
+_AFFIRMED = re.compile(
+    r"\b(?:yes|confirmed|confirms|checks out|is (?:indeed |still )?(?:right|correct)|stands|matches|still|same answer|indeed)\b",
+    re.IGNORECASE,
+)
+
+
+def sentence_end(text: str, start: int, end: int) -> int:
+    """Where the sentence that goes on at `start` ends (its stop excluded)."""
+    found = _SENTENCE_END.search(text, start, end)
+    return found.start() if found else end
+
+
+def explicit(text: str, start: int, end: int) -> list[Statement]:
+    """The explicit statements in text[start:end], in order."""
+    found: list[Statement] = []
+    if "\\" in text:
+        found += _boxes(text, start, end)
+    found += [
+        Statement(tag.start(tag.lastgroup), tag.end(tag.lastgroup), "tag", True)
+        for tag in _TAG.finditer(text, start, end)
+        if tag.lastgroup
+    ]
+    if '":' in text or "':" in text or '" :' in text:
+        found += [
+            Statement(pair.start(pair.lastgroup), pair.end(pair.lastgroup), "json", True)
+            for pair in _JSON.finditer(text, start, end)
+            if pair.lastgroup
+        ]
+    found += _cues(text, start, end)
+    if found:
+        first = min(statement.start for statement in found)
+        found += _corrections(text, first, end)
+    found.sort(key=lambda statement: statement.start)
+    return found
+
+
+def withdrawn(text: str, start: int, end: int) -> int:
+    """Where a statement that ends at `start` is taken back right after it, or -1. A later "yes, that is right" restores it."""
+    found = _WITHDRAWAL.match(text, start, end)
+    if found is None or _AFFIRMED.search(text, found.end(), end):
+        return -1
+    return found.end()
+
+
+def _boxes(text: str, start: int, end: int) -> list[Statement]:
+    found = []
+    for box in _BOX.finditer(text, start, end):
+        if box.group().endswith("{"):
+            close = closing_brace(text, box.end(), end)
+            if close >= 0:
+                found.append(Statement(box.end(), close, "boxed", True))
+        else:
+            word = re.compile(r"\\?[\w.-]*\w").match(text, box.end(), end)
+            if word:
+                found.append(Statement(box.end(), word.end(), "boxed", True))
+    return found
+
+
+def closing_brace(text: str, start: int, end: int) -> int:
+    """Offset of the brace that closes the group opened just before `start`, or -1."""
+    depth = 1
+    for index in range(start, end):
+        char = text[index]
+        if char == "{" and text[index - 1] != "\\":
+            depth += 1
+        elif char == "}" and text[index - 1] != "\\":
+            depth -= 1
+            if depth == 0:
+                return index
+    return -1
+
+
+def _cues(text: str, start: int, end: int) -> list[Statement]:
+    found = []
+    for cue in _CUE.finditer(text, start, end):
+        before = text[max(start, cue.start() - 90) : cue.start()]
+        if not _is_asserted(before):
+            continue
+        content = cue.end()
+        gap = _GAP.match(text, content, end)
+        if gap:
+            content = gap.end()
+        close = sentence_end(text, content, end)
+        if close < end and text[close] == "?":
+            continue
+        is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
+        if content < close:
+            found.append(Statement(content, close, "cue", is_assignment))
+    return found
+
+
+def _is_asserted(before: str) -> bool:
+    """Whether a cue preceded by `before` is claimed by the writer (see the module's rules)."""
+    denied = _NOT_ASSERTED.search(before)
+    if denied is None:
+        return True
+    if denied.group("only_near") is not None:
+        return _CONDITION.match(denied.group()) is None
+    return False
+
+
+def _corrections(text: str, start: int, end: int) -> list[Statement]:
+    found = []
+    for correction in _CORRECTION.finditer(text, start, end):
+        content = correction.end()
+        close = sentence_end(text, content, end)
+        if content < close and not (close < end and text[close] == "?"):
+            found.append(Statement(content, close, "correction", correction.group("pronoun") is None))
+    return found

@@ -1,0 +1,60 @@
+"""From a run to its paid rooms: the caps that hold in it, the desk that books its calls, the teacher that makes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
+from qrdistill.store import Run
+from qrdistill.teacher.client.capabilities import resolve
+from qrdistill.teacher.client.costs import spent_before
+from qrdistill.teacher.client.desk import LedgerDesk
+from qrdistill.teacher.client.money import Cap, Meter, require_price
+from qrdistill.teacher.client.openai_compatible import OpenAICompatibleTeacher
+from qrdistill.teacher.styles import render, style_named
+from qrdistill.types import PathRequest, Question
+
+PaidStage = Literal["generate", "filter"]
+_meters: WeakKeyDictionary[Run, dict[PaidStage, Meter]] = WeakKeyDictionary()
+
+
+def meter_of(run: Run, stage: PaidStage) -> Meter:
+    """The meter of a stage: one in a process, so all its teachers or judges spend under the same caps.
+
+    It starts with what the ledger says earlier processes spent, certain or not: a call that may have been billed counts.
+    """
+    meters = _meters.setdefault(run, {})
+    teachers, judges = spent_before(run.ledger), spent_before(run.ledger, owner="*")
+    by_stage = {"generate": teachers.most_usd, "filter": judges.most_usd}
+    budget = run.config.budget
+    if stage not in meters:
+        meters[stage] = Meter(caps=[Cap("budget.run_usd", 0), Cap(f"budget.{stage}_usd", 0)])
+    meter = meters[stage]
+    if meter.reserved_usd == 0:
+        whole, own = meter.caps
+        whole.limit_usd, whole.spent_usd = budget.run_usd, sum(by_stage.values())
+        own.limit_usd = budget.generate_usd if stage == "generate" else budget.filter_usd
+        own.spent_usd = by_stage[stage]
+    return meter
+
+
+def open_desk(run: Run, stage: PaidStage) -> LedgerDesk:
+    """A desk in the run's ledger (which must be open for writing)."""
+    return LedgerDesk(run.ledger, meter_of(run, stage))
+
+
+def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompatibleTeacher:
+    """The teacher a recipe names, paid from the run's budget.
+
+    Raises:
+        ConfigError: its address or key variable is not given, or a cap is set and its price is not known.
+    """
+    where = f"teacher {config.name!r}"
+    require_price(resolve(config, where=where).price, meter_of(run, "generate"), where=where)
+    return OpenAICompatibleTeacher(config, prompt=write_prompt, seed=run.config.seed, desk=lambda: open_desk(run, "generate"))
+
+
+def write_prompt(request: PathRequest, question: Question) -> str:
+    """The prompt of a cell: its style around the question."""
+    return render(style_named(request.style), question)

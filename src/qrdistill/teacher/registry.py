@@ -1,0 +1,24 @@
+"""Which kinds of teachers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qrdistill.store import Run
+from qrdistill.tasks.base import Task
+from qrdistill.teacher.base import Teacher
+from qrdistill.teacher.worked_solution import WorkedSolutionTeacher
+
+TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
+"""From a teacher's config, the run (opened for writing) and its tasks to the teacher."""
+
+TEACHERS: dict[str, TeacherFactory] = {
+    "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(config, tasks=tasks, seed=run.config.seed),
+}
+"""Teacher kind -> factory. A new kind is a small file and one entry here."""
+
+
+def make_teacher(config: Any, run: Run, tasks: Mapping[str, Task]) -> Teacher:
+    """The teacher a recipe names."""
+    return TEACHERS[config.kind](config, run, tasks)
