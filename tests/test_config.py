@@ -111,6 +111,8 @@ def test_later_overrides_win_and_the_seed_replaces(smoke_recipe: Path) -> None:
         ("students.0.source.kind=tinny", r"students.0.source: unknown kind 'tinny' \(did you mean 'tiny'\?\)"),
         ("questions.tasks.0={name: x}", "questions.tasks.0: the key 'kind' is missing"),
         ("questions.num_train=many", r"questions.num_train: .*found 'many'"),
+        ("students.0.adapter={kind: lora, alpha: .inf}", "students.0.adapter.alpha: .*finite number"),
+        ("training.max_grad_norm=.nan", "training.max_grad_norm: "),
         ("questions.num_train=0", "questions.num_train: .*greater than or equal to 1"),
         ("generate.teachers.0.wrong_rate=1.5", "generate.teachers.0.wrong_rate: .*less than or equal to 1"),
         ("students=[]", "students: "),

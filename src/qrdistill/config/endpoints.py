@@ -22,7 +22,7 @@ _Name = Annotated[str, Field(pattern=_NAME)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def is_operational(key: str) -> bool:

@@ -22,7 +22,7 @@ STYLES = ("vanilla", "cot", "tot", "program", "backward", "fact")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 # --- questions -----------------------------------------------------------------------------------------------------------
