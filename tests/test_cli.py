@@ -18,8 +18,8 @@ from qrdistill.cli.bars import Lines
 from qrdistill.cli.main import run_app
 from qrdistill.cli.output import plain
 from qrdistill.config import load_recipe
-from qrdistill.store import Run
-from qrdistill.types import Prediction, Question, ReasoningPath, Route, Score
+from qrdistill.store import STAGES, Ledger, Run
+from qrdistill.types import Attempt, PathRequest, Prediction, Question, ReasoningPath, Route, Score
 
 VERBS = [
     "run",
@@ -305,6 +305,39 @@ def test_signals_end_cleanly_and_the_same_command_resumes(
     resumed = qrd("run", smoke_recipe, "-o", folder)
     assert resumed.code == 0, resumed.err
     assert exports(folder) == exports(finished)
+
+
+def has_begun(folder: Path, stage: str) -> bool:
+    """Whether a stage is under way."""
+    place = folder / "ledger.sqlite"
+    if not place.exists():
+        return False
+    ledger = Ledger(place, is_read_only=True)
+    try:
+        return ledger.noted(f"begun/{stage}") is not None
+    finally:
+        ledger.close()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.15])
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_9_in_each_stage_then_the_same_command_gives_the_same(
+    finished: Path, tmp_path: Path, smoke_recipe: Path, qrd: Call, stage: str, delay_s: float
+) -> None:
+    folder = tmp_path / "run"
+    with spawn("run", smoke_recipe, "-o", folder) as process:
+        while process.poll() is None and not has_begun(folder, stage):
+            time.sleep(0.005)
+        time.sleep(delay_s)
+        process.kill()
+        process.communicate()
+    resumed = qrd("run", smoke_recipe, "-o", folder)
+    assert resumed.code == 0, resumed.err
+    assert exports(folder) == exports(finished)
+    run = Run(folder)
+    assert run.ledger.count(Attempt) == run.ledger.count(PathRequest) == 96, "nothing was asked for twice"
+    run.verify()
+    run.close()
 
 
 def test_a_reader_that_goes_away_is_no_error(smoke_recipe: Path) -> None:
