@@ -19,7 +19,7 @@ from qrdistill.quality.controls import CONTROL, Audit, Control, audit, insist
 from qrdistill.quality.rubric import MAX_PATH_CHARS, SCHEMA, Finding, read_finding, write_prompt
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
 from qrdistill.teacher.client.endpoint import Call, Endpoint
-from qrdistill.teacher.client.limits import LimiterPool
+from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream
 from qrdistill.types import Attempt, Decision, JudgeVerdict
@@ -58,7 +58,7 @@ class LLMJudge:
     Args:
         config: the models and the rules.
         desk: books calls; in memory unless a run's desk is given.
-        pool: limiters shared with other users of the same endpoints.
+        pool: limiters shared with other users of the same endpoints; those of the running loop unless given.
         transport: replaces the network (tests).
     """
 
@@ -72,7 +72,7 @@ class LLMJudge:
     ) -> None:
         self.config = config
         self.desk: Desk = desk or MemoryDesk()
-        self.pool = pool or LimiterPool()
+        self._pool = pool
         self.names = judge_names(config)
         self.audits: dict[str, Audit] = {}
         """By judge, complete when `judge` has ended."""
@@ -90,10 +90,11 @@ class LLMJudge:
             UnsafeConfigError: a judge accepted too many known-bad controls.
             PausedError: some paths could not be judged now (calls failed, or a cap was reached); running again goes on.
         """
+        pool = self._pool or loop_pool()
         judges = [
             _Judge(
                 name,
-                Endpoint(endpoint, where=f"judge {endpoint.model!r}", desk=self.desk, pool=self.pool, transport=self._transport),
+                Endpoint(endpoint, where=f"judge {endpoint.model!r}", desk=self.desk, pool=pool, transport=self._transport),
             )
             for name, endpoint in zip(self.names, self.config.judges, strict=True)
         ]
@@ -113,7 +114,7 @@ class LLMJudge:
             results = stream(
                 _interleave(paths, controls),
                 work,
-                limiters=[judge.endpoint.limiter for judge in judges],
+                stops=[judge.endpoint for judge in judges],
                 places=2 * max(endpoint.limits.max_concurrency for endpoint in self.config.judges),
                 grace_s=max(endpoint.limits.grace_s for endpoint in self.config.judges),
             )

@@ -32,12 +32,13 @@ def spent_before(ledger: Ledger, *, owner: str = "") -> Spent:
 
     Attempts of a judge belong to the path "judge/NAME/PATH_ID"; all others are a teacher's.
     """
-    condition, parameters = ("path_id NOT GLOB 'judge/*'", ()) if not owner else ("path_id GLOB ?", (f"judge/{owner}/*",))
+    mine = "judge/" if owner in {"", "*"} else f"judge/{owner}/"
+    condition = f"instr(path_id, ?) {'!=' if not owner else '='} 1"
     sql = (
         f"SELECT total(iif(outcome IN ({_MAYBE}), 0, cost_usd)), total(iif(outcome IN ({_MAYBE}), cost_usd, 0)), count(*), "
         f"total(outcome IN ({_MAYBE})), total(prompt_tokens), total(completion_tokens) FROM attempts WHERE {condition}"
     )
-    billed, maybe, attempts, num_maybe, prompt, completion = ledger.execute(sql, parameters)[0]
+    billed, maybe, attempts, num_maybe, prompt, completion = ledger.execute(sql, (mine,))[0]
     return Spent(
         billed_usd=billed,
         maybe_usd=maybe,

@@ -103,6 +103,16 @@ class Endpoint:
         self._trouble: dict[str, int] = {}
         self._is_proven = False
         self._probe = asyncio.Lock()
+        self._stopped: QRDistillError | None = None
+
+    @property
+    def stopped(self) -> QRDistillError | None:
+        """Why nothing more may be sent to this model, or None."""
+        return self._stopped or self.limiter.stopped
+
+    def stop(self, reason: QRDistillError) -> None:
+        """Let no further call of ours start; others who share the limiter go on. The first reason stays."""
+        self._stopped = self._stopped or reason
 
     async def ask(self, call: Call, *, rows: FurtherRows | None = None) -> Outcome:
         """Make a call, again where that can help.
@@ -142,6 +152,8 @@ class Endpoint:
         most_usd = cost_usd(target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
         likely = sum(likely_tokens(message["content"]) for message in call.messages) + round(self._mean_completion_tokens)
         async with self.limiter.place(likely):
+            if self._stopped is not None:
+                raise self._stopped
             started_s = time.time()
             attempt = Attempt(
                 id=f"{call.id}.{secrets.token_hex(6)}",
@@ -241,7 +253,7 @@ class Endpoint:
             self._trouble.clear()
             return
         if self._is_steady("wrong_model"):
-            self.limiter.stop(
+            self.stop(
                 ProviderError(
                     f"{self.where}: {result.choices[0].detail} in every one of the last replies; correct `model`, or set "
                     "capabilities.model_check: false if that is the name your server gives it"
@@ -276,18 +288,19 @@ class Endpoint:
             )
         else:
             return
-        self.limiter.stop(reason)
+        # A bad key or an empty account stops everybody at this address; a refused model only those who ask for it.
+        (self if isinstance(reason, ProviderError) else self.limiter).stop(reason)
         raise reason
 
     async def _rest(self, seconds: float) -> None:
         """Wait before the next attempt, but not past the endpoint's end."""
         deadline_s = time.monotonic() + seconds
         while (left_s := deadline_s - time.monotonic()) > 0:
-            if self.limiter.stopped is not None:
-                raise self.limiter.stopped
+            if self.stopped is not None:
+                raise self.stopped
             await asyncio.sleep(min(left_s, 0.5))
-        if self.limiter.stopped is not None:
-            raise self.limiter.stopped
+        if self.stopped is not None:
+            raise self.stopped
 
     async def close(self) -> None:
         """Close the connections."""

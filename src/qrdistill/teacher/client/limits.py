@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
 
 from aiolimiter import AsyncLimiter
 
@@ -197,6 +198,14 @@ class LimiterPool:
         else:
             known.tighten(limits)
         return known
+
+
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, LimiterPool] = WeakKeyDictionary()
+
+
+def loop_pool() -> LimiterPool:
+    """The pool of the running event loop: whoever works in it shares limiters."""
+    return _pools.setdefault(asyncio.get_running_loop(), LimiterPool())
 
 
 def _lower(one: float, two: float) -> float:

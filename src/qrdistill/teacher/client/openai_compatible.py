@@ -13,7 +13,7 @@ from qrdistill.teacher.base import Reply
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
 from qrdistill.teacher.client.endpoint import Call, Endpoint, Outcome, messages_of
-from qrdistill.teacher.client.limits import LimiterPool
+from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream
 from qrdistill.types import Attempt, PathRequest, Question, ReasoningPath
@@ -37,7 +37,7 @@ class OpenAICompatibleTeacher:
         prompt: writes the text of a cell.
         seed: the run's seed; with the cell's id it makes the seed of a call, where the server takes one.
         desk: books calls, or opens a desk each time the teacher answers; in memory unless a run's desk is given.
-        pool: limiters shared with other users of the same endpoints.
+        pool: limiters shared with other users of the same endpoints; those of the running loop unless given.
         transport: replaces the network (tests).
     """
 
@@ -91,7 +91,7 @@ class OpenAICompatibleTeacher:
         """
         desk = self._open_desk()
         endpoint = Endpoint(
-            self.config, where=f"teacher {self.name!r}", desk=desk, pool=self._pool or LimiterPool(), transport=self._transport
+            self.config, where=f"teacher {self.name!r}", desk=desk, pool=self._pool or loop_pool(), transport=self._transport
         )
         limits = self.config.limits
 
@@ -102,7 +102,7 @@ class OpenAICompatibleTeacher:
             replies = stream(
                 _groups(work, self.target.capabilities.n),
                 ask,
-                limiters=[endpoint.limiter],
+                stops=[endpoint],
                 places=2 * limits.max_concurrency,  # as many rest between attempts as are in flight
                 grace_s=limits.grace_s,
             )

@@ -5,26 +5,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from qrdistill.errors import PausedError, QRDistillError
-from qrdistill.teacher.client.limits import Limiter
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Stop(Protocol):
+    """What can be stopped: an endpoint."""
+
+    @property
+    def stopped(self) -> QRDistillError | None:
+        """Why, or None."""
+
+    def stop(self, reason: QRDistillError) -> None:
+        """Let nothing new start."""
 
 
 async def stream(
     items: Iterable[T],
     work: Callable[[T], Awaitable[Sequence[R]]],
     *,
-    limiters: Sequence[Limiter],
+    stops: Sequence[Stop],
     places: int,
     grace_s: float,
 ) -> AsyncGenerator[R, None]:
     """Do `work` on every item, at most `places` at a time, and hand out the results in the order they come.
 
-    When a limiter is stopped (or `work` raises an error of ours, which stops them all) no further item is taken; what is under
+    When one of `stops` is stopped (or `work` raises an error of ours, which stops all) no further item is taken; what is under
     way ends, is handed out, and the reason is raised. When the consumer is cancelled or leaves, what is under way has `grace_s`
     to end; its results are not handed out any more (`work` has saved them).
 
@@ -39,12 +49,12 @@ async def stream(
 
     async def worker(rest: Iterator[T]) -> None:
         for item in rest:
-            if any(limiter.stopped for limiter in limiters):
+            if any(stop.stopped for stop in stops):
                 return
             try:
                 results = await work(item)
             except QRDistillError as error:
-                _stop(limiters, error)
+                _stop(stops, error)
                 return
             for result in results:
                 await room.acquire()
@@ -63,7 +73,7 @@ async def stream(
             room.release()
             yield result
     except (asyncio.CancelledError, GeneratorExit):
-        _stop(limiters, PausedError("interrupted; run the same command again to go on"))
+        _stop(stops, PausedError("interrupted; run the same command again to go on"))
         for _ in range(128 * places):
             room.release()
         if workers:
@@ -76,11 +86,11 @@ async def stream(
     for end in ends:
         if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
             raise end
-    for limiter in limiters:
-        if limiter.stopped is not None:
-            raise limiter.stopped
+    for stop in stops:
+        if stop.stopped is not None:
+            raise stop.stopped
 
 
-def _stop(limiters: Sequence[Limiter], reason: QRDistillError) -> None:
-    for limiter in limiters:
-        limiter.stop(reason)
+def _stop(stops: Sequence[Stop], reason: QRDistillError) -> None:
+    for stop in stops:
+        stop.stop(reason)
