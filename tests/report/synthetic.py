@@ -311,7 +311,7 @@ def metrics_text(size: Size) -> str:
                 f"reliability/kappa/{student}": 0.6 * done - 0.1,
                 f"optim/lr/{student}": 4e-4 * (1 - done),
                 f"optim/grad_norm/{student}": 1 + rng.random(),
-                f"train/label_tokens/{student}": rng.randint(500, 900),
+                f"train/label_tokens/{student}": 700 * (step + 1) + rng.randint(0, 99),
                 f"peer/gate_frac/{student}": 0.5 * done,
             }
         lines.append(json.dumps(row))

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrdistill.report.explain import PathStory, Story, stories
-from qrdistill.report.reading import answers, real, rows, student_names
+from qrdistill.report.reading import answers, questions_of, real, rows, student_names
 from qrdistill.report.story_text import findings
 from qrdistill.report.tables import count
 from qrdistill.report.text import as_text, marked, visible
 from qrdistill.store import Run
-from qrdistill.types import Prediction, Question
+from qrdistill.types import Prediction
 
 TEXT_BUDGET_BYTES = 12_000_000
 """Encoded bytes the blocks may take while they still carry texts."""
@@ -154,7 +154,7 @@ class _Writer:
         if is_again:
             self.num_without_text, self.num_cut = self._last_without, self._last_cut
         self._last_without, self._last_cut = self.num_without_text, self.num_cut
-        by_id = {q.id: q for q in self.run.ledger.iterate(Question, f"id IN ({', '.join('?' * len(ids))})", ids)}
+        by_id = {q.id: q for q in questions_of(self.run, ids)}
         written = []
         for story in stories(self.run, [by_id[name] for name in ids]):
             keeps_text = has_texts and _fraction(story.question.id) < self.text_share

@@ -12,6 +12,7 @@ from typing import Any
 
 from qrdistill.errors import UsageError
 from qrdistill.report.reading import place
+from qrdistill.report.text import as_cell, as_text
 from qrdistill.store import Ledger, Run
 from qrdistill.types import (
     AnswerVerdict,
@@ -84,10 +85,10 @@ def explain(run: Run, question_id: str) -> Story:
 
 def find_question(ledger: Ledger, question_id: str) -> Question:
     """The question with this id or unique beginning of an id."""
-    if exact := ledger.all(Question, "id = ?", [question_id]):
+    if exact := ledger.all(Question, "id = ?", [as_cell(question_id)]):
         return exact[0]
-    size = len(question_id)
-    starting = ledger.all(Question, "substr(id, 1, ?) = ?", [size, question_id]) if question_id else []
+    beginning = as_cell(question_id)
+    starting = ledger.all(Question, "substr(id, 1, ?) = ?", [len(beginning), beginning]) if beginning else []
     if len(starting) == 1:
         return starting[0]
     if starting:
@@ -106,7 +107,7 @@ def stories(run: Run, questions: Sequence[Question]) -> list[Story]:
     """The stories of a handful of questions (one query a record type, so keep it to some hundreds)."""
     ledger = run.ledger
     students = [student.name for student in run.config.students]
-    ids = [question.id for question in questions]
+    ids = [as_cell(question.id) for question in questions]
     holes = ", ".join("?" * len(ids))
     of_paths = f"path_id IN (SELECT id FROM paths WHERE question_id IN ({holes}))"
     verdicts = {v.path_id: v for v in ledger.iterate(AnswerVerdict, of_paths, ids)}
@@ -148,12 +149,12 @@ def _grouped(records: Iterable[Any], key: str) -> dict[str, list[Any]]:
 
 
 def _route_summaries(
-    ledger: Ledger, where: str, ids: Sequence[str], students: Sequence[str]
+    ledger: Ledger, where: str, ids: Sequence[str | bytes], students: Sequence[str]
 ) -> dict[str, tuple[RouteSummary, ...]]:
     sql = f"SELECT path_id, student, prob, is_routed, utility FROM routes WHERE {where} ORDER BY path_id, student, step"
     decided: dict[tuple[str, str], list[tuple[float, bool, float | None]]] = defaultdict(list)
     for path_id, student, prob, is_routed, utility in ledger.execute(sql, ids):
-        decided[path_id, student].append((prob, bool(is_routed), utility))
+        decided[as_text(path_id), as_text(student)].append((prob, bool(is_routed), utility))
     summaries: dict[str, list[RouteSummary]] = defaultdict(list)
     for (path_id, student), steps in decided.items():
         measured = [utility for _, _, utility in steps if utility is not None]

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qrdistill.errors import DataError
-from qrdistill.report.text import as_text
+from qrdistill.report.text import as_cell, as_text
 from qrdistill.store import Run
+from qrdistill.types import Question
 
 TEAM = ("vote", "oracle")
 """Names of scores that belong to the whole team."""
+MAX_NAMES = 24
+"""Styles, students or teachers one table can show; only replayed data can hold more, and then the rest is counted together."""
 MAX_TRUNCATED = 0.02
 """Above this share of cut-off answers a score is marked as not comparable (RELIABILITY G1)."""
 
@@ -48,6 +51,11 @@ def real(cell: object) -> float:
     return math.nan if cell is None else float(cell)
 
 
+def questions_of(run: Run, ids: Sequence[str]) -> list[Question]:
+    """The questions with these ids, in key order."""
+    return run.ledger.all(Question, f"id IN ({', '.join('?' * len(ids))})", [as_cell(name) for name in ids])
+
+
 def student_names(run: Run) -> list[str]:
     """The students in the order of the recipe."""
     return [student.name for student in run.config.students]
@@ -62,6 +70,11 @@ def in_order(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Distinct names, the known ones first and in their order, the others sorted."""
     present = set(names)
     return [name for name in dict.fromkeys(known) if name in present] + sorted(present - set(known))
+
+
+def few(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Like `in_order`, but no more than a table can show."""
+    return in_order(names, known)[:MAX_NAMES]
 
 
 def place(name: str, known: Sequence[str]) -> tuple[int, str]:

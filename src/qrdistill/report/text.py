@@ -36,6 +36,15 @@ def as_text(cell: object) -> str:
     return "" if cell is None else str(cell)
 
 
+def as_cell(text: str) -> str | bytes:
+    """A text as the ledger stores it, to be compared in a query: the opposite of `as_text`."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
 def one_line(text: str, limit: int) -> str:
     r"""The text on one line, cut with an ellipsis after `limit` characters.
 

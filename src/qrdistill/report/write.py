@@ -14,7 +14,7 @@ from qrdistill.report.browser import BrowserData, browser_data
 from qrdistill.report.explain import Story, stories
 from qrdistill.report.markdown import render_markdown
 from qrdistill.report.page import render_page
-from qrdistill.report.reading import rows, total
+from qrdistill.report.reading import questions_of, rows, total
 from qrdistill.report.sections.audit import audit_section
 from qrdistill.report.sections.compare import compare_section
 from qrdistill.report.sections.funnel import funnel_section, read_cohorts
@@ -25,7 +25,6 @@ from qrdistill.report.sections.team import team_section
 from qrdistill.report.sections.training import training_section
 from qrdistill.report.text import as_text
 from qrdistill.store import Run, write_text
-from qrdistill.types import Question
 
 VERSION = "1"
 """Raised when the same ledger gives another page."""
@@ -132,5 +131,5 @@ def _samples(run: Run, number: int) -> list[Story]:
         chosen += [name for name in ids[::pitch][:size] if name not in chosen]
     if not chosen:
         return []
-    by_id = {q.id: q for q in run.ledger.iterate(Question, f"id IN ({', '.join('?' * len(chosen))})", chosen)}
+    by_id = {question.id: question for question in questions_of(run, chosen)}
     return stories(run, [by_id[name] for name in chosen if name in by_id])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from qrdistill.config.tree import STYLES
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
-from qrdistill.report.reading import in_order, rows
+from qrdistill.report.reading import few, rows
 from qrdistill.report.sections.funnel import gate_of
 from qrdistill.report.statistics import wilson_interval
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
@@ -74,7 +74,7 @@ def _outcome_table(outcomes: dict[tuple[str, str], Counter[str]]) -> Table:
 
 
 def _style_table(run: Run, outcomes: dict[tuple[str, str], Counter[str]]) -> Table:
-    styles = in_order([style for _, style in outcomes], [*run.config.generate.styles, *STYLES])
+    styles = few([style for _, style in outcomes], [*run.config.generate.styles, *STYLES])
     body: list[list[Cell | str]] = []
     for style in styles:
         row: list[Cell | str] = [style]

@@ -18,6 +18,7 @@ from qrdistill.types import PathState, Verdict
 
 GATES = ("state", "answer", "duplicate", "judge", "other", "undecided")
 """Where a path can be lost, in the order of the funnel; "undecided" has no decision yet."""
+MAX_COHORTS, MAX_REASONS = 60, 60
 GATE_TITLES = {
     "state": "no usable reply",
     "answer": "answer not right",
@@ -93,7 +94,19 @@ def read_cohorts(run: Run) -> list[Cohort]:
         found.cost_usd = max(path_cost[key], attempt_cost.get(key, 0.0))
     teachers = in_order([teacher for teacher, _ in cohorts], [teacher.name for teacher in run.config.generate.teachers])
     styles = in_order([style for _, style in cohorts], [*run.config.generate.styles, *STYLES])
-    return [cohorts[teacher, style] for teacher in teachers for style in styles if (teacher, style) in cohorts]
+    return _merged([cohorts[teacher, style] for teacher in teachers for style in styles if (teacher, style) in cohorts])
+
+
+def _merged(cohorts: Sequence[Cohort]) -> list[Cohort]:
+    """The same paths in no more cohorts than a table can show; those beyond are counted together."""
+    if len(cohorts) <= MAX_COHORTS:
+        return list(cohorts)
+    rest = Cohort("others", "others")
+    for cohort in cohorts[MAX_COHORTS:]:
+        rest.reasons.update(cohort.reasons)
+        rest.cost_usd += cohort.cost_usd
+        rest.num_tokens += cohort.num_tokens
+    return [*cohorts[:MAX_COHORTS], rest]
 
 
 def funnel_section(run: Run, cohorts: Sequence[Cohort]) -> Section:
@@ -190,6 +203,9 @@ def _reason_table(cohorts: Sequence[Cohort]) -> Table:
         for reason, number in cohort.reasons.items():
             by_reason[reason][cohort.style] += number
     order = ["kept", *sorted((r for r in by_reason if r != "kept"), key=lambda r: (GATES.index(gate_of(r)), r))]
+    for reason in order[MAX_REASONS:]:
+        by_reason["all other reasons"].update(by_reason.pop(reason))
+    order = [*order[:MAX_REASONS], *(["all other reasons"] if len(order) > MAX_REASONS else [])]
     body: list[list[Cell | str]] = []
     for reason in order:
         cells = [count(by_reason[reason][style]) if by_reason[reason][style] else NONE for style in styles]

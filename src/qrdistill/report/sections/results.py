@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qrdistill.report.blocks import Block, Fact, Facts, Figure, Figures, Heading, Prose, Section, Tables
@@ -21,12 +21,13 @@ class Results:
     """The scores of a run and each student's paired gain over its own zero-shot answers."""
 
     scores: tuple[Score, ...]
+    by_key: Mapping[tuple[str, str, str], Score]
     gains: dict[str, Difference]
     answers: tuple[Answer, ...]
 
     def score(self, arm: str, student: str, task: str = "all") -> Score | None:
         """The score of a student on a task, if there is one."""
-        return next((s for s in self.scores if (s.arm, s.student, s.task) == (arm, student, task)), None)
+        return self.by_key.get((arm, student, task))
 
 
 def read_results(run: Run) -> Results:
@@ -36,7 +37,7 @@ def read_results(run: Run) -> Results:
     scores = tuple(sorted(found, key=lambda s: (place(s.task, tasks), place(s.student, students), place(s.arm, arms))))
     given = tuple(answers(run))
     gains = {student: gain for student in student_names(run) if (gain := gain_of(given, student)) is not None}
-    return Results(scores, gains, given)
+    return Results(scores, {(s.arm, s.student, s.task): s for s in scores}, gains, given)
 
 
 def gain_of(given: Sequence[Answer], student: str, task: str = "all") -> Difference | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qrdistill.config.tree import STYLES
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
-from qrdistill.report.reading import in_order, real, rows, student_names, task_names, whole
+from qrdistill.report.reading import few, real, rows, student_names, task_names, whole
 from qrdistill.report.tables import NONE, Cell, Table, count, fixed, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
@@ -83,9 +83,9 @@ def _rates(run: Run, group: str, where: str = "") -> Rates:
 
 def _maps(run: Run, rates: Rates, groups: Sequence[Group], caption: str, title: Callable[[Group], str]) -> tuple[Table, ...]:
     """One heat map a student: styles down, groups across."""
-    styles = in_order([style for _, style, _ in rates], [*run.config.generate.styles, *STYLES])
+    styles = few([style for _, style, _ in rates], [*run.config.generate.styles, *STYLES])
     maps = []
-    for student in in_order([student for student, _, _ in rates], student_names(run)):
+    for student in few([student for student, _, _ in rates], student_names(run)):
         body: list[list[Cell | str]] = []
         for style in styles:
             cells = [rates.get((student, style, group)) for group in groups]
@@ -97,8 +97,8 @@ def _maps(run: Run, rates: Rates, groups: Sequence[Group], caption: str, title: 
 
 
 def _late_table(run: Run, thirds: Rates, last: Group) -> Table:
-    students = in_order([student for student, _, _ in thirds], student_names(run))
-    styles = in_order([style for _, style, _ in thirds], [*run.config.generate.styles, *STYLES])
+    students = few([student for student, _, _ in thirds], student_names(run))
+    styles = few([style for _, style, _ in thirds], [*run.config.generate.styles, *STYLES])
     body: list[list[Cell | str]] = []
     for style in styles:
         for student in students:

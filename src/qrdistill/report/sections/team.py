@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
-from qrdistill.report.reading import TEAM, Answer, in_order, student_names
+from qrdistill.report.reading import TEAM, Answer, few, student_names
 from qrdistill.report.sections.results import ARMS, Results
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
 from qrdistill.store import Run
@@ -14,7 +14,7 @@ from qrdistill.store import Run
 
 def team_section(run: Run, results: Results) -> Section:
     """Vote, oracle and agreement of the students."""
-    students = in_order([a.student for a in results.answers], student_names(run))
+    students = few([a.student for a in results.answers], student_names(run))
     if len(students) < 2:
         text = "The team page needs the test answers of at least two students."
         return Section("team", "Team", (Prose(text, "warning" if not results.answers else ""),))
@@ -26,7 +26,7 @@ def team_section(run: Run, results: Results) -> Section:
     ]
     if team := _team_table(results, students):
         blocks.append(Tables((team,)))
-    for arm in in_order([a.arm for a in results.answers], list(ARMS)):
+    for arm in few([a.arm for a in results.answers], list(ARMS)):
         given = [a for a in results.answers if a.arm == arm]
         title = ARMS.get(arm, arm)
         blocks += [Heading(f"Agreement, {title}"), Tables((_agreement(given, students, title), _pairs(given, students, title)))]

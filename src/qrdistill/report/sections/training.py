@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qrdistill.report.blocks import Block, Figure, Figures, Heading, Prose, Section, Tables
 from qrdistill.report.figures import Line, line_chart
-from qrdistill.report.reading import Metrics, in_order, metrics, student_names
+from qrdistill.report.reading import Metrics, few, metrics, student_names
 from qrdistill.report.tables import NONE, Cell, Table, count, number, table
 from qrdistill.store import Run
 
@@ -40,7 +40,7 @@ CURVES: dict[str, tuple[Curve, ...]] = {
     "Optimizer": (
         Curve("optim/lr/", "Learning rate", "learning rate"),
         Curve("optim/grad_norm/", "Gradient norm before clipping", "norm"),
-        Curve("train/label_tokens/", "Label tokens per step", "tokens"),
+        Curve("train/label_tokens/", "Label tokens so far", "tokens"),
         Curve("train/seconds_s", "Time per step", "seconds"),
     ),
 }
@@ -68,7 +68,7 @@ def training_section(run: Run) -> Section:
 def _figure(run: Run, found: Metrics, curve: Curve) -> Figure | None:
     keys = {key.removeprefix(curve.metric) or curve.title: key for key in found.keys(curve.metric)}
     lines = []
-    for name in in_order(list(keys), student_names(run)):
+    for name in few(list(keys), student_names(run)):
         xs, ys = found.series(keys[name])
         if xs:
             lines.append(Line(name, xs, ys))
@@ -76,8 +76,8 @@ def _figure(run: Run, found: Metrics, curve: Curve) -> Figure | None:
 
 
 def trained_tokens(found: Metrics, student: str) -> int:
-    """Label tokens a student was trained on in all."""
-    return round(sum(found.series(f"train/label_tokens/{student}")[1]))
+    """Label tokens a student was trained on in all (the metric is a running sum)."""
+    return round(max(found.series(f"train/label_tokens/{student}")[1], default=0.0))
 
 
 def _effort_table(run: Run, found: Metrics) -> Table:

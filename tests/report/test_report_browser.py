@@ -1,0 +1,207 @@
+"""The report in a real browser: nothing complains, nothing is loaded, everything works, hostile text stays text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qrdistill.report import write_report
+from qrdistill.store import Run
+from qrdistill.types import FilterDecision
+from report.chromium import Page, find_chromium
+from report.hostile import build_hostile_run
+from report.synthetic import Size, build_run
+
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH")
+READY = "document.documentElement.dataset.browser === 'ready'"
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = build_run(tmp_path_factory.mktemp("runs") / "toy", Size(train=40, test=30))
+    write_report([run])
+    return run
+
+
+@pytest.fixture
+def open_page(tmp_path: Path) -> Iterator[Open]:
+    pages: list[Page] = []
+
+    def open_one(path: Path, **options: object) -> Page:
+        program = find_chromium()
+        assert program is not None
+        page = Page(program, tmp_path / f"profile{len(pages)}", **options)  # type: ignore[arg-type]
+        pages.append(page)
+        page.open(path)
+        page.wait(READY)
+        return page
+
+    yield open_one
+    for page in pages:
+        page.close()
+
+
+def assert_quiet(page: Page, path: Path) -> None:
+    assert page.complaints() == []
+    assert page.requests() == [path.resolve().as_uri()]
+    assert page.run("performance.getEntriesByType('resource').length") == 0
+
+
+def status(page: Page) -> str:
+    return str(page.run("document.getElementById('q-status').textContent"))
+
+
+def choose(page: Page, **values: str) -> None:
+    """Set fields by id and tell the page."""
+    for name, value in values.items():
+        page.run(
+            f"(() => {{ const field = document.getElementById('q-{name}'); field.value = {value!r};"
+            "field.dispatchEvent(new Event(field.tagName === 'INPUT' ? 'input' : 'change')); return field.value })()"
+        )
+
+
+def option(page: Page, name: str, text: str) -> str:
+    """The value of the option that reads so."""
+    found = page.run(f"[...document.getElementById('q-{name}').options].find((o) => o.textContent === {text!r})?.value")
+    assert found is not None, text
+    return str(found)
+
+
+def test_search_filters_and_paging(run: Run, open_page: Open) -> None:
+    path = run.folder / "report.html"
+    page = open_page(path)
+    assert status(page) == "144 of 144 questions, page 1 of 8"
+    page.run("document.getElementById('q-next').click()")
+    assert status(page) == "144 of 144 questions, page 2 of 8"
+    assert page.run("document.activeElement.closest('#q-list') !== null"), "the focus follows to the new page"
+    choose(page, text="chain_sum-test-00007")
+    page.wait("document.getElementById('q-status').textContent.startsWith('1 of')")
+    page.run("document.querySelector('#q-list h3 button').click()")
+    page.wait("document.querySelectorAll('.panel .answers article').length === 4")
+    page.run("document.getElementById('q-reset').click()")
+    page.wait("document.getElementById('q-status').textContent.startsWith('144 of')")
+    dropped = {d.question_id for d in run.ledger.all(FilterDecision, "reason = 'judge' AND style = 'cot'")}
+    choose(page, outcome=option(page, "outcome", "dropped: judge"), style=option(page, "style", "cot"))
+    page.wait(f"document.getElementById('q-status').textContent.startsWith('{len(dropped)} of')")
+    choose(page, text="no such words anywhere")
+    page.wait("document.getElementById('q-status').textContent.startsWith('No question fits')")
+    assert_quiet(page, path)
+
+
+def test_searching_inside_paths(run: Run, open_page: Open) -> None:
+    path = run.folder / "report.html"
+    page = open_page(path)
+    choose(page, text="print(legs)")
+    page.wait("document.getElementById('q-status').textContent.startsWith('No question fits')")
+    choose(page, where="all")
+    page.wait("document.getElementById('q-status').textContent.startsWith('84 of')")
+    assert_quiet(page, path)
+
+
+def test_students_filter_agrees_with_the_answers(run: Run, open_page: Open) -> None:
+    page = open_page(run.folder / "report.html")
+    sql = (
+        "SELECT count(*) FROM predictions a JOIN predictions b USING (question_id, student) WHERE a.student = 'smollm2' "
+        "AND a.arm = 'zero_shot' AND b.arm = 'trained' AND a.verdict != 'match' AND b.verdict = 'match'"
+    )
+    number = run.ledger.execute(sql)[0][0]
+    choose(page, result=option(page, "result", "smollm2: newly right"))
+    page.wait(f"document.getElementById('q-status').textContent.startsWith('{number} of')")
+
+
+def test_keyboard_alone_reaches_a_path_with_its_failing_step(run: Run, open_page: Open) -> None:
+    path = run.folder / "report.html"
+    page = open_page(path)
+    page.press("Tab", 9)
+    assert page.run("document.activeElement.textContent") == "Skip to the report"
+    choose(page, outcome=option(page, "outcome", "dropped: judge"))
+    page.run("document.querySelector('#q-list h3 button').focus()")
+    page.press("Enter", 13)
+    page.wait("document.querySelector('.panel .m-step') !== null")
+    assert page.run("document.querySelector('#q-list h3 button').getAttribute('aria-expanded')") == "true"
+    step = page.run("document.querySelector('.m-step').childNodes[1].textContent")
+    assert "* 4 =" in step
+    assert "answer read" in page.run("document.querySelector('.m-answer').textContent")
+    assert page.run("document.querySelector('.panel table.routes th[scope=row]') !== null")
+    assert_quiet(page, path)
+
+
+@pytest.mark.parametrize("options", [{}, {"is_dark": True}, {"width": 360, "height": 740}], ids=["light", "dark", "phone"])
+def test_themes_and_sizes(run: Run, open_page: Open, options: dict[str, object]) -> None:
+    path = run.folder / "report.html"
+    page = open_page(path, **options)
+    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "the page itself never scrolls sideways"
+    bright = page.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
+    assert bright is not bool(options.get("is_dark"))
+    axe = Path(os.environ.get("QRDISTILL_AXE", "node_modules/axe-core/axe.min.js"))
+    if axe.is_file():
+        page.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+        page.run("document.querySelectorAll('#q-list h3 button').forEach((b, i) => { if (i < 2) b.click() })")
+        page.run(axe.read_text(encoding="utf-8") + ";1")
+        serious = "(r) => r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => v.id)"
+        assert page.run(f"axe.run().then({serious})") == []
+    assert_quiet(page, path)
+
+
+def test_hostile_text_is_never_active(tmp_path: Path, open_page: Open) -> None:
+    run = build_hostile_run(tmp_path / "hostile")
+    path = write_report([run])
+    page = open_page(path)
+    assert status(page) == "400 of 400 questions, page 1 of 20"
+    shown = 0
+    while True:
+        page.run("document.querySelectorAll('#q-list h3 button').forEach((b) => b.click())")
+        page.wait("[...document.querySelectorAll('.panel')].every((p) => p.querySelector('.path-text'))")
+        shown += page.run("document.querySelectorAll('.panel').length")
+        tags = page.run("[...new Set([...document.querySelectorAll('#q-list *')].map((e) => e.localName))]")
+        known = "li h3 h4 button span bdi div p code ul strong article mark table caption thead tbody tr th td".split()  # noqa: SIM905
+        assert set(tags) <= set(known)
+        if page.run("document.getElementById('q-next').disabled"):
+            break
+        page.run("document.getElementById('q-next').click()")
+    assert shown == 400
+    choose(page, text="<script>", where="all")
+    page.wait("document.getElementById('q-status').textContent.includes(' of 400 questions')")
+    page.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    assert page.run("window.pwned === undefined")
+    assert (
+        page.run("document.querySelectorAll('img, iframe, object, form, base, embed, template, svg script, [onload]').length")
+        == 0
+    )
+    assert page.run("document.title").startswith("hostile")
+    assert_quiet(page, path)
+
+
+def test_the_driver_would_notice(tmp_path: Path) -> None:
+    """Negative control: a page that does what reports must never do is caught by each check."""
+    program = find_chromium()
+    assert program is not None
+    path = tmp_path / "bad.html"
+    path.write_text("<script>window.pwned = 1; console.error('x')</script><img src='missing.png'><p onclick='x()'>")
+    page = Page(program, tmp_path / "profile")
+    try:
+        page.call("Page.navigate", url=path.as_uri())
+        page.wait("document.readyState === 'complete'")
+        assert page.run("window.pwned") == 1
+        assert any("consoleAPICalled" in line or '"error"' in line for line in page.complaints())
+        assert len(page.requests()) == 2
+    finally:
+        page.close()
+
+
+def test_without_scripts_the_page_says_where_samples_are(run: Run, tmp_path: Path) -> None:
+    program = find_chromium()
+    assert program is not None
+    page = Page(program, tmp_path / "profile")
+    try:
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        page.call("Page.navigate", url=(run.folder / "report.html").resolve().as_uri())
+        page.wait("document.readyState === 'complete'")
+        assert "report.md" in page.run("document.querySelector('noscript').textContent")
+        assert page.run("document.getElementById('browser').hidden")
+    finally:
+        page.close()
