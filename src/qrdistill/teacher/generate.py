@@ -7,21 +7,20 @@ still asked for (a request's id is the hash of everything that shapes its reply)
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qrdistill.config import TeacherConfig, content_hash
 from qrdistill.errors import DataError
 from qrdistill.progress import SILENT, Progress
-from qrdistill.store import STAGES, Ledger, Run, export_records
+from qrdistill.store import Ledger, Run, export_records
 from qrdistill.tasks.base import Task
 from qrdistill.tasks.reasoning.family import unit_hash
 from qrdistill.tasks.registry import load_tasks
-from qrdistill.teacher.base import Reply, Teacher
+from qrdistill.teacher.base import Teacher
+from qrdistill.teacher.collect import fill_grid
 from qrdistill.teacher.registry import make_teacher
 from qrdistill.teacher.styles import Style, style_named
 from qrdistill.types import (
@@ -37,9 +36,6 @@ from qrdistill.types import (
     Split,
 )
 
-BATCH_REPLIES = 200
-BATCH_S = 1.0
-"""Replies are written when this many wait or the oldest has waited this long."""
 _CHUNK = 500
 _ASKED: tuple[Split, ...] = ("train", "validation")
 """Splits whose questions get paths; test questions never reach a teacher."""
@@ -74,15 +70,7 @@ def _generate(run: Run, progress: Progress) -> None:
     grids = [(teacher, _grid(config, teacher, styles, run, asked.values())) for config, teacher in teachers]
     requests = [request for _, grid in grids for request in grid]
     _replace_plan(run.ledger, questions, requests)
-    for teacher, grid in grids:
-        present = _ids(run.ledger, "paths")
-        work = [(request, asked[request.question_id]) for request in grid if request.id not in present]
-        if len(work) < len(grid):
-            progress.note(f"{teacher.name}: {len(grid) - len(work)} of {len(grid)} paths are already there")
-        if work:
-            for stage in STAGES[1:]:  # new paths under an unchanged config (refilled holes): what was made of them is out of date
-                run.ledger.forget(f"stage/{stage}")
-            _run_async(_collect(teacher, work, run.ledger, progress))
+    fill_grid(run.ledger, grids, asked, tasks, progress)
     _finish(run, requests, time.monotonic() - started_s, progress)
 
 
@@ -161,37 +149,6 @@ def _delete(ledger: Ledger, record_type: type[Record], column: str, ids: Iterabl
     for start in range(0, len(listed), _CHUNK):
         chunk = listed[start : start + _CHUNK]
         ledger.delete(record_type, f"{column} IN ({', '.join('?' * len(chunk))})", chunk)
-
-
-async def _collect(teacher: Teacher, work: list[tuple[PathRequest, Question]], ledger: Ledger, progress: Progress) -> None:
-    """Save replies in batches as they come; on any error what has come in is saved first."""
-    progress.start(len(work), f"paths from {teacher.name}")
-    waiting: list[Record] = []
-    num_waiting, since_s = 0, time.monotonic()
-    replies: AsyncIterator[Reply] = teacher.answer(work)
-    try:
-        async for reply in replies:
-            waiting += [record for record in (reply.path, *reply.attempts, reply.planted) if record is not None]
-            num_waiting += 1
-            progress.advance(1)
-            if num_waiting >= BATCH_REPLIES or time.monotonic() - since_s >= BATCH_S:
-                ledger.add(waiting)
-                waiting, num_waiting, since_s = [], 0, time.monotonic()
-    finally:
-        if waiting:
-            ledger.add(waiting)
-        progress.stop()
-
-
-def _run_async(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, also where a loop is already running (notebooks)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(work)
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="qrdistill-generate") as pool:
-        pool.submit(asyncio.run, work).result()
 
 
 # --- the end -----------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from qrdistill.store import Run
 from qrdistill.tasks.base import Task
 from qrdistill.teacher.base import Teacher
+from qrdistill.teacher.client.opening import open_teacher
 from qrdistill.teacher.worked_solution import WorkedSolutionTeacher
 
 TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
@@ -15,6 +16,7 @@ TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
 
 TEACHERS: dict[str, TeacherFactory] = {
     "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(config, tasks=tasks, seed=run.config.seed),
+    "openai_compatible": lambda config, run, tasks: open_teacher(config, run),
 }
 """Teacher kind -> factory. A new kind is a small file and one entry here."""
 
