@@ -1,10 +1,11 @@
-"""The learning state: what one forward pass says about a path for a student, right now, without gradient.
+"""The learning state: what forward passes say about paths for a student, right now, without gradient.
 
 Shapes: P paths, S students, F features, N label tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 RANK_CAP = 100
 FEATURES = ("nll_per_byte", "rank_surprisal", "brier_nll", "value_right", "log_tokens", "quality", "utility")
+NUM_MEASURED = 4
+"""Features that come from forward passes; the others are known beforehand."""
 """Names of the F features, in order. `utility` is the running utility of the path (0 where it is not known yet)."""
 
 
@@ -49,35 +52,72 @@ def path_state(
     )
 
 
-def state_features(
-    states: list[PathState], *, bytes_P: Tensor, quality_P: Tensor, utility_PS: Tensor, question_of_P: Tensor
-) -> Tensor:
-    """Learning-state features u [P, S, F], z-scored within each question, clipped to [-3, 3].
+class StateMemory:
+    """What each student can do now with each style of each task family: faded means of the raw learning state.
 
-    Sources: NLL per byte compares tokenizers; the rank-surprisal ratio sum min(rank, 100) / sum NLL and the Brier / NLL ratio
-    tell "unlikely but ranked high" (learnable) from "far off"; see METHOD section 4.
+    Gates are drawn before the forward pass, so that paths nobody wants cost nothing. What the router knows about a path is
+    therefore what the students showed on other paths of its group lately (routed paths and validation probes), and what is known
+    of the path itself without a forward pass (its length and quality).
+
+    Args:
+        num_students: S.
+        groups: every (style, family) pair that can occur.
+        decay: fading per optimizer step.
     """
-    columns = []
-    for student, state in enumerate(states):
-        nll_P = state.nll_P.clamp(min=1e-6)
-        columns.append(
-            torch.stack(
+
+    def __init__(self, *, num_students: int, groups: Sequence[tuple[str, str]], decay: float) -> None:
+        self.decay = decay
+        self._index = {group: index for index, group in enumerate(groups)}
+        self._sums_SGX = torch.zeros(num_students, len(self._index), 1 + NUM_MEASURED)
+
+    def advance(self) -> None:
+        """One optimizer step has passed."""
+        self._sums_SGX *= self.decay
+
+    def witness(self, group_P: Tensor, states: Sequence[PathState], bytes_P: Tensor) -> None:
+        """Add what a forward pass showed of every path that a student has read."""
+        for student, state in enumerate(states):
+            was_read_P = state.num_tokens_P > 0
+            nll_P = state.nll_P.clamp(min=1e-6)
+            rows_PX = torch.stack(
                 [
+                    torch.ones_like(nll_P),
                     nll_P / bytes_P,
                     state.rank_P / nll_P,
                     state.brier_P / nll_P,
                     state.value_right_P / state.value_tokens_P.clamp(min=1),
-                    state.num_tokens_P.log(),
-                    quality_P,
-                    torch.nan_to_num(utility_PS[:, student]),
                 ],
-                dim=-1,
+                dim=1,
             )
-        )
-    raw_PSF = torch.stack(columns, dim=1)
-    num_paths, num_students, num_features = raw_PSF.shape
-    flat = standardise_within(raw_PSF.reshape(num_paths, -1), question_of_P)
-    return flat.reshape(num_paths, num_students, num_features).clamp(-3, 3)
+            self._sums_SGX[student].index_add_(0, group_P[was_read_P], rows_PX[was_read_P])
+
+    def groups(self, styles: Sequence[str], families: Sequence[str]) -> Tensor:
+        """Index of each path's group [P]."""
+        return torch.tensor([self._index[group] for group in zip(styles, families, strict=True)], dtype=torch.long)
+
+    def features(
+        self, group_P: Tensor, *, tokens_PS: Tensor, quality_P: Tensor, utility_PS: Tensor, question_of_P: Tensor
+    ) -> Tensor:
+        """Learning-state features u [P, S, F], z-scored within each question, clipped to [-3, 3]; 0 where nothing is known.
+
+        Sources: NLL per byte compares tokenizers; the rank-surprisal ratio sum min(rank, 100) / sum NLL and the Brier / NLL ratio
+        tell "unlikely but ranked high" (learnable) from "far off"; see METHOD section 4.
+        """
+        count_SG1 = self._sums_SGX[..., :1]
+        means_SGX = torch.where(count_SG1 > 1e-6, self._sums_SGX[..., 1:] / count_SG1.clamp(min=1e-6), torch.nan)
+        measured_PSX = means_SGX[:, group_P].transpose(0, 1)
+        known_PS = [tokens_PS.log(), quality_P[:, None].expand_as(tokens_PS), utility_PS]
+        raw_PSF = torch.cat([measured_PSX, torch.stack(known_PS, dim=-1)], dim=-1)
+        flat = standardise_within(raw_PSF.flatten(1), question_of_P)
+        return torch.nan_to_num(flat.reshape(raw_PSF.shape)).clamp(-3, 3)
+
+    def state(self) -> dict[str, Tensor]:
+        """The faded sums."""
+        return {"sums_SGX": self._sums_SGX.clone()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved sums."""
+        self._sums_SGX = state["sums_SGX"].clone()
 
 
 def standardise_within(value_PS: Tensor, question_of_P: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Policies: which paths go to which students at this step.
 
 A policy sees the step's paths and answers with gate probabilities and gates drawn from them. Draws are a function of (seed, step)
-alone, so a resumed run and any number of ranks draw the same gates. Policies without `needs_state` decide before the forward
-pass, so paths nobody wants cost nothing.
+alone, so a resumed run and any number of ranks draw the same gates. Gates are drawn before the forward pass, so paths nobody
+wants cost nothing.
 
 Shapes: P paths, S students, E embedding width, F learning-state features.
 """
@@ -40,7 +40,7 @@ class StepView:
     question_PE: Tensor
     path_PE: Tensor
     state_PSF: Tensor | None = None
-    """Learning-state features; present when the policy needs them."""
+    """Learning-state features; absent when the recipe's policy has no utility."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,6 @@ class Routing:
 
 class Policy(Protocol):
     """Decides routes and, if it can learn, learns from utilities."""
-
-    needs_state: bool
 
     def route(self, view: StepView) -> Routing:
         """Gates of this step."""
@@ -71,7 +69,7 @@ class Policy(Protocol):
 
 
 class _FixedPolicy:
-    needs_state = False
+    """What policies that do not learn have in common."""
 
     def __init__(self, config: Any, *, num_students: int, embed_dim: int, start_prob: float, seed: int) -> None:
         self.config = config
@@ -139,8 +137,6 @@ class QRDistillPolicy:
     ``p = (1 - eps) sigmoid(a / tau) + eps rho0``, ``g ~ Bernoulli(p)``. While fewer than `warmup_frac` of the steps are done,
     p = rho0 and the router only learns.
     """
-
-    needs_state = True
 
     def __init__(self, config: QRDistillPolicyConfig, *, num_students: int, embed_dim: int, start_prob: float, seed: int) -> None:
         self.config = config

@@ -48,6 +48,9 @@ class Utility(Protocol):
     def score(self, seen: Seen) -> Tensor:
         """Utility r [P, S]; NaN where nothing is known yet."""
 
+    def expect(self, styles: Sequence[str], families: Sequence[str]) -> Tensor:
+        """What is expected of such paths before anybody reads them [P, S]; NaN where nothing is."""
+
     def state(self) -> dict[str, Tensor]:
         """Everything witnessed so far."""
 
@@ -58,13 +61,13 @@ class Utility(Protocol):
 class ValueUtility:
     """How often a style leads this student to the right values, per task family.
 
-    For every (student, style, family) it keeps faded sums over witnessed paths: paths, paths whose answer-determining tokens
-    were all the student's argmax, such tokens, and such tokens right. The utility is the shrunken success rate
+    For every (student, style, family) it keeps faded sums over witnessed paths: paths, paths whose
+    answer-determining tokens were all the student's argmax, such tokens, and such tokens right. The utility is
 
         r = (right_paths + m * share^n) / (paths + m),
 
-    with share = right tokens / tokens and n = tokens per path: early on, whole paths are hardly ever right, but the share of right
-    tokens to the power of their number already tells styles apart; later the counted paths take over.
+    with share = right tokens / tokens and n = tokens per path: early on, whole paths are hardly ever right, but the share of
+    right tokens to the power of their number already tells styles apart; later the counted paths take over.
 
     Args:
         config: decay and prior strength m.
@@ -86,7 +89,8 @@ class ValueUtility:
 
     def witness(self, seen: Seen) -> None:
         """Count witnessed paths."""
-        group_P = self._groups(seen)
+        groups = [self._index[group] for group in zip(seen.styles, seen.families, strict=True)]
+        group_P = torch.tensor(groups, dtype=torch.long)
         for student, state in enumerate(seen.states):
             has_value_P = state.value_tokens_P > 0
             is_right_P = (state.value_right_P == state.value_tokens_P) & has_value_P
@@ -95,7 +99,12 @@ class ValueUtility:
 
     def score(self, seen: Seen) -> Tensor:
         """Shrunken success rate of each path's group, for each student."""
-        return self.rates()[:, self._groups(seen)].T
+        return self.expect(seen.styles, seen.families)
+
+    def expect(self, styles: Sequence[str], families: Sequence[str]) -> Tensor:
+        """The same: the value of a path is that of its group."""
+        groups = [self._index[group] for group in zip(styles, families, strict=True)]
+        return self.rates()[:, torch.tensor(groups, dtype=torch.long)].T
 
     def rates(self) -> Tensor:
         """R [S, G]; NaN for a group without evidence."""
@@ -113,9 +122,6 @@ class ValueUtility:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved sums."""
         self._sums_SG4 = state["sums_SG4"].clone()
-
-    def _groups(self, seen: Seen) -> Tensor:
-        return torch.tensor([self._index[group] for group in zip(seen.styles, seen.families, strict=True)], dtype=torch.long)
 
 
 class SketchUtility:
@@ -139,7 +145,8 @@ class SketchUtility:
 
     def witness(self, seen: Seen) -> None:
         """Move the running mean towards the witnessed paths' mean sketch."""
-        for student, sketch_PX in enumerate(_sketches(seen)):
+        for student, (sketch_PX, state) in enumerate(zip(_sketches(seen), seen.states, strict=True)):
+            sketch_PX = sketch_PX[state.num_tokens_P > 0]
             decay = self.config.decay if self._mean_SX[student].any() else 0.0
             self._mean_SX[student] = decay * self._mean_SX[student] + (1 - decay) * sketch_PX.mean(dim=0)
 
@@ -151,7 +158,12 @@ class SketchUtility:
             else torch.full((len(sketch_PX),), torch.nan)
             for sketch_PX, mean_X in zip(_sketches(seen), self._mean_SX, strict=True)
         ]
-        return torch.stack(columns, dim=1)
+        was_read_PS = torch.stack([state.num_tokens_P > 0 for state in seen.states], dim=1)
+        return torch.where(was_read_PS, torch.stack(columns, dim=1), torch.nan)
+
+    def expect(self, styles: Sequence[str], families: Sequence[str]) -> Tensor:
+        """Nothing: a cosine needs the path's own gradient."""
+        return torch.full((len(styles), len(self._mean_SX)), torch.nan)
 
     def state(self) -> dict[str, Tensor]:
         """The running means."""

@@ -46,17 +46,25 @@ class Observation:
     pieces: PieceView | None
 
 
-def run_forward(student: Student, work: StepWork, index: int, *, row_tokens: int) -> Forward:
-    """Hidden states of every path of the step, prompts shared, in packed rows of at most `row_tokens` tokens."""
+def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tensor, row_tokens: int) -> Forward:
+    """Hidden states of the paths a student reads, prompts shared, in rows of at most `row_tokens` tokens."""
+    read = is_read_P.tolist()
     by_question: list[list[PathTokens]] = [[] for _ in work.questions]
-    for path, question in zip(work.paths, work.question_of_P.tolist(), strict=True):
-        by_question[question].append(path.tokens[index])
+    for path, question, is_read in zip(work.paths, work.question_of_P.tolist(), read, strict=True):
+        if is_read:
+            by_question[question].append(path.tokens[index])
     number = {path.path.id: position for position, path in enumerate(work.paths)}
-    hidden, labels, owners = [], [], []
+    hidden = [torch.zeros(0, student.width, device=student.device)]
+    labels, owners, values = (
+        [torch.zeros(0, dtype=torch.long)],
+        [torch.zeros(0, dtype=torch.long)],
+        [torch.zeros(0, dtype=torch.bool)],
+    )
     for batch in pack([paths for paths in by_question if paths], row_tokens):
         hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
         labels.append(batch.label_N)
         owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids])[batch.path_of_N])
+    values += [_is_value(path.tokens[index], path.value_spans) for path, is_read in zip(work.paths, read, strict=True) if is_read]
     path_of_N = torch.cat(owners)
     counts = torch.bincount(path_of_N, minlength=len(work.paths))
     return Forward(
@@ -64,7 +72,7 @@ def run_forward(student: Student, work: StepWork, index: int, *, row_tokens: int
         label_N=torch.cat(labels),
         path_of_N=path_of_N,
         start_P=torch.cumsum(counts, 0) - counts,
-        is_value_N=torch.cat([_is_value(path.tokens[index], path.value_spans) for path in work.paths]),
+        is_value_N=torch.cat(values),
     )
 
 
@@ -93,7 +101,8 @@ def observe(
         piece_token_U: the student's token of each shared piece, if there are peers.
         support: pieces reported per aligned position.
     """
-    nll, rank, brier, error, projected, pieces, probs = ([] for _ in range(7))
+    nll, rank, brier = [torch.zeros(0)], [torch.zeros(0)], [torch.zeros(0)]
+    error, projected, pieces, probs = ([] for _ in range(4))
     is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
     if aligned_C is not None:
         is_aligned_N[aligned_C] = True
@@ -122,7 +131,10 @@ def observe(
                 probs.append(prob_CM.cpu())
     nll_N = torch.cat(nll).cpu()
     state = path_state(nll_N, torch.cat(rank).cpu(), torch.cat(brier).cpu(), forward.is_value_N, forward.path_of_N, num_paths)
-    sketch_PX = sketch.paths(torch.cat(error), torch.cat(projected), forward.path_of_N, num_paths) if sketch else None
+    sketch_PX = None
+    if sketch is not None:
+        empty = [torch.zeros(0, sketch.dim)]
+        sketch_PX = sketch.paths(torch.cat(empty + error), torch.cat(empty + projected), forward.path_of_N, num_paths)
     view = PieceView(piece_CM=torch.cat(pieces), prob_CM=torch.cat(probs)) if pieces else None
     return Observation(state=state, nll_N=nll_N, sketch_PX=sketch_PX, pieces=view)
 

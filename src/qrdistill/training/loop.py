@@ -15,6 +15,7 @@ from torch import Tensor
 from qrdistill.config import Config, TrainingConfig, content_hash
 from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.encoder import encode
+from qrdistill.routing.features import StateMemory
 from qrdistill.routing.policies import Policy, make_policy, step_generator
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Utility, make_utility
@@ -36,6 +37,10 @@ from qrdistill.types import Route
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens of a packed row: attention over a row is dense, so longer rows cost more on a CPU and less launch time on a GPU."""
+
+
+MEMORY_DECAY = 0.95
+"""Fading of the learning state per step: about the last twenty steps count."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,7 +122,9 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
         embeddings = dict(zip(keyed, rows, strict=True))
     width = len(next(iter(embeddings.values()))) if embeddings else 0
     mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)
-    utility = _make_utility(config, [*train_pool, *probe_pool])
+    pool = [*train_pool, *probe_pool]
+    groups = sorted({(path.path.style, family(question.question)) for question in pool for path in question.paths})
+    utility = _make_utility(config, groups)
     return Trainer(
         run=run,
         team=Team(students, config.runtime),
@@ -132,9 +139,10 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
                 seed=config.seed,
             ),
             utility=utility,
+            memory=_make_memory(config, groups) if utility else None,
             sketches=[_make_sketch(config, student) for student in students],
             piece_token_SU=shared_pieces(students) if len(students) > 1 and config.method.peers.weight > 0 else [],
-            support=config.method.peers.support,
+            peers=config.method.peers,
             row_tokens=ROW_TOKENS[students[0].device.type],
             max_grad_norm=config.training.max_grad_norm,
         ),
@@ -145,12 +153,13 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
     )
 
 
-def _make_utility(config: Config, pool: Sequence[PoolQuestion]) -> Utility | None:
+def _make_utility(config: Config, groups: Sequence[tuple[str, str]]) -> Utility | None:
     kind = getattr(config.method.policy, "utility", None)
-    if kind is None:
-        return None
-    groups = sorted({(path.path.style, family(question.question)) for question in pool for path in question.paths})
-    return make_utility(kind, num_students=len(config.students), groups=groups)
+    return make_utility(kind, num_students=len(config.students), groups=groups) if kind else None
+
+
+def _make_memory(config: Config, groups: Sequence[tuple[str, str]]) -> StateMemory:
+    return StateMemory(num_students=len(config.students), groups=groups, decay=MEMORY_DECAY)
 
 
 def _make_sketch(config: Config, student: Student) -> GradientSketch | None:
@@ -187,7 +196,7 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                     trainer.team, trainer.optimizers, trainer.method, work, _embed(trainer, work), _knobs(trainer)
                 )
                 trainer.step += 1
-                _record(trainer, result, time.perf_counter() - began, log)
+                _record(trainer, work, result, time.perf_counter() - began, log)
                 progress.advance(1)
                 if trainer.step % training.checkpoint_steps == 0 or trainer.step == trainer.num_steps:
                     log.flush()
@@ -222,6 +231,7 @@ def _knobs(trainer: Trainer) -> StepKnobs:
     ramp = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
     return StepKnobs(
         step=trainer.step,
+        seed=trainer.config.seed,
         progress=progress,
         peer_weight=peers.weight * max(ramp, 0.0) if len(trainer.team.students) > 1 else 0.0,
         is_first_sight=trainer.step < trainer.steps_per_epoch,
@@ -247,11 +257,12 @@ def learning_rate_factor(step: int, num_steps: int, training: TrainingConfig) ->
 
 def _probe(trainer: Trainer) -> None:
     """Let the utility witness the next validation questions, every `probe_steps` steps."""
-    utility = trainer.method.utility
-    if utility is None:
+    utility, memory = trainer.method.utility, trainer.method.memory
+    if utility is None or memory is None:
         return
     if trainer.step:
         utility.advance()
+        memory.advance()
     policy: Any = trainer.config.method.policy
     if not trainer.probe_pool or trainer.step % policy.probe_steps:
         return
@@ -259,16 +270,18 @@ def _probe(trainer: Trainer) -> None:
     order = torch.randperm(len(trainer.probe_pool), generator=step_generator(trainer.config.seed, "probe", 0)).tolist()
     chosen = [trainer.probe_pool[order[(first + offset) % len(order)]] for offset in range(policy.probe_questions)]
     work = step_work(chosen)
-    with torch.inference_mode():
-        forwards = read(trainer.team, work, trainer.method.row_tokens)
-    _, observations = look(trainer.team, work, forwards, trainer.method, has_peers=False)
-    utility.witness(as_seen(work, observations))
+    everything_PS = torch.ones(len(work.paths), len(trainer.team.students), dtype=torch.bool)
+    with torch.no_grad():
+        forwards = read(trainer.team, work, everything_PS, trainer.method.row_tokens)
+    seen = as_seen(work, look(trainer.team, work, forwards, trainer.method, None))
+    utility.witness(seen)
+    memory.witness(memory.groups(work.styles, work.families), seen.states, work.bytes_P)
 
 
 # --- records and checkpoints ---------------------------------------------------------------------------------------------
 
 
-def _record(trainer: Trainer, result: StepResult, seconds: float, log: Any) -> None:
+def _record(trainer: Trainer, work: StepWork, result: StepResult, seconds: float, log: Any) -> None:
     step = trainer.step
     epoch = (step - 1) // trainer.steps_per_epoch
     names = [student.name for student in trainer.team.students]
@@ -283,7 +296,7 @@ def _record(trainer: Trainer, result: StepResult, seconds: float, log: Any) -> N
             is_routed=bool(result.routing.gate_PS[row, column]),
             utility=round(float(result.utility_PS[row, column]), 6),
         )
-        for row, path in enumerate(result.work.paths)
+        for row, path in enumerate(work.paths)
         for column, name in enumerate(names)
     )
     line: dict[str, Any] = {"step": step, "epoch": round(step / trainer.steps_per_epoch, 4), "train/seconds_s": round(seconds, 3)}
@@ -297,6 +310,8 @@ def _record(trainer: Trainer, result: StepResult, seconds: float, log: Any) -> N
 def _save(trainer: Trainer) -> None:
     utility = trainer.method.utility
     method = {f"policy/{key}": value for key, value in trainer.method.policy.state().items()}
+    memory = trainer.method.memory
+    method |= {f"memory/{key}": value for key, value in (memory.state() if memory else {}).items()}
     method |= {f"utility/{key}": value for key, value in (utility.state() if utility else {}).items()}
     save_checkpoint(
         trainer.run.checkpoints,
@@ -323,6 +338,8 @@ def _resume(trainer: Trainer, progress: Progress) -> None:
         trainer.method.policy.load_state(_part(checkpoint.method, "policy/"))
         if trainer.method.utility is not None:
             trainer.method.utility.load_state(_part(checkpoint.method, "utility/"))
+        if trainer.method.memory is not None:
+            trainer.method.memory.load_state(_part(checkpoint.method, "memory/"))
         trainer.step = checkpoint.position["step"]
         trainer.label_tokens = checkpoint.position["label_tokens"]
         progress.note(f"going on from step {trainer.step} of {trainer.num_steps}")

@@ -28,13 +28,15 @@ class Meeting:
     """UTF-8 bytes of the span."""
 
 
-def meet(work: StepWork, forwards: Sequence[Forward]) -> Meeting:
-    """Find the aligned positions of a step's paths."""
+def meet(work: StepWork, forwards: Sequence[Forward], *, is_read_P: Tensor, limit: int, generator: torch.Generator) -> Meeting:
+    """Aligned positions of a step's paths (all read by every student), at most `limit` of them, drawn at random."""
     rows: list[list[int]] = []
     stops: list[list[int]] = []
     sizes: list[int] = []
     starts_PS = torch.stack([forward.start_P for forward in forwards], dim=1).tolist()
-    for path, start_S in zip(work.paths, starts_PS, strict=True):
+    for path, start_S, is_read in zip(work.paths, starts_PS, is_read_P.tolist(), strict=True):
+        if not is_read:
+            continue
         ends = [len(tokens.response_ids) - 1 for tokens in path.tokens]
         text = path.path.text
         for position, next_position in zip(path.aligned, [*path.aligned[1:], tuple(ends)], strict=True):
@@ -44,10 +46,11 @@ def meet(work: StepWork, forwards: Sequence[Forward]) -> Meeting:
             stops.append([start + n for start, n in zip(start_S, next_position, strict=True)])
             sizes.append(max(len(span.encode("utf-8", "replace")), 1))
     shape = (len(rows), len(forwards))
+    chosen = torch.randperm(len(rows), generator=generator)[:limit].sort().values
     return Meeting(
-        row_CS=torch.tensor(rows, dtype=torch.long).reshape(shape),
-        stop_CS=torch.tensor(stops, dtype=torch.long).reshape(shape),
-        bytes_C=torch.tensor(sizes, dtype=torch.float),
+        row_CS=torch.tensor(rows, dtype=torch.long).reshape(shape)[chosen],
+        stop_CS=torch.tensor(stops, dtype=torch.long).reshape(shape)[chosen],
+        bytes_C=torch.tensor(sizes, dtype=torch.float)[chosen],
     )
 
 

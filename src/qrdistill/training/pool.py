@@ -88,14 +88,6 @@ def step_work(questions: Sequence[PoolQuestion]) -> StepWork:
     )
 
 
-def select(work: StepWork, is_wanted: Sequence[bool]) -> StepWork:
-    """The same step with some of its paths only."""
-    rows = [row for row, wanted in enumerate(is_wanted) if wanted]
-    return StepWork(
-        questions=work.questions, paths=tuple(work.paths[row] for row in rows), question_of_P=work.question_of_P[rows]
-    )
-
-
 def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion], list[PoolQuestion]]:
     """Kept paths of the training and of the validation questions, in question-id order.
 

@@ -1,11 +1,12 @@
 """The method on one page: one joint step of all students, the router and the peers.
 
-    1. every student reads every path of the step once (prompts shared)          h_s = forward_s(paths)
-    2. without gradient: what each path is for each student right now            u_ps, sketches, next pieces
-    3. the policy draws gates                                                    g_ps ~ Bernoulli(p_ps)
-    4. students that do better at a shared text position are the target there    t = mixture of the peers
-    5. each student steps on its routed paths and on its better peers            sum_n w_n nll_n + lambda mean_c KL_c
-    6. the router steps on the held-out utility of the paths                     - mean(A p) + c mean(a^2)
+    1. what each student can do now, from what it showed lately on such paths    u_ps
+    2. the policy draws gates                                                    g_ps ~ Bernoulli(p_ps)
+    3. every student reads its paths (with peers: all routed ones)               h_s = forward_s(paths)
+    4. without gradient: losses, ranks, sketches, next pieces
+    5. students that do better at a shared text position are the target there    t = mixture of the peers
+    6. each student steps on its routed paths and on its better peers            sum_n w_n nll_n + lambda mean_c KL_c
+    7. the router steps on the held-out utility of the paths                     - mean(A p) + c mean(a^2)
 
 Equations: METHOD section 4 (docs/method.md maps each to its function and test).
 
@@ -20,16 +21,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from qrdistill.config import PeerConfig
 from qrdistill.errors import DataError
 from qrdistill.losses import token_weights
-from qrdistill.routing.features import state_features
-from qrdistill.routing.policies import Policy, Routing, StepView
+from qrdistill.routing.features import StateMemory
+from qrdistill.routing.policies import Policy, Routing, StepView, step_generator
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Seen, Utility
 from qrdistill.students import Student
 from qrdistill.training.forward import Forward, Observation, PeerWork, backward, observe, run_forward
 from qrdistill.training.peers import Meeting, meet, peer_work
-from qrdistill.training.pool import StepWork, select
+from qrdistill.training.pool import StepWork
 from qrdistill.training.team import Team
 
 
@@ -39,10 +41,12 @@ class Method:
 
     policy: Policy
     utility: Utility | None
+    memory: StateMemory | None
+    """The learning state; absent, like the utility, for policies that do not look at the students."""
     sketches: Sequence[GradientSketch | None]
     piece_token_SU: Sequence[Tensor]
     """Token of each shared piece, per student; empty without peers."""
-    support: int
+    peers: PeerConfig
     row_tokens: int
     max_grad_norm: float
 
@@ -52,6 +56,7 @@ class StepKnobs:
     """What changes from step to step."""
 
     step: int
+    seed: int
     progress: float
     peer_weight: float
     is_first_sight: bool
@@ -64,7 +69,6 @@ class StepKnobs:
 class StepResult:
     """What a step did."""
 
-    work: StepWork
     routing: Routing
     utility_PS: Tensor
     label_tokens: tuple[int, ...]
@@ -85,7 +89,7 @@ def joint_step(
     Args:
         team: the students.
         optimizers: one per student (None for a frozen one).
-        method: policy, utility and peers.
+        method: policy, learning state, utility and peers.
         work: the step's paths.
         embeddings: encoder rows of each path's question and of each path [P, E].
         knobs: the step's number, schedules and switches.
@@ -93,65 +97,78 @@ def joint_step(
     Raises:
         DataError: a loss or gradient is not finite (no student has been changed by this step).
     """
-    view = StepView(
-        step=knobs.step,
-        progress=knobs.progress,
-        styles=work.styles,
-        question_of_P=work.question_of_P,
-        question_PE=embeddings[0],
-        path_PE=embeddings[1],
-    )
-    early = None if method.policy.needs_state else method.policy.route(view)
-    if early is not None and knobs.peer_weight == 0:
-        wanted_P = early.gate_PS.any(dim=1)
-        work, early = select(work, wanted_P.tolist()), Routing(prob_PS=early.prob_PS[wanted_P], gate_PS=early.gate_PS[wanted_P])
-    if not work.paths:
-        assert early is not None
-        none = tuple(0 for _ in team.students)
-        return StepResult(work=work, routing=early, utility_PS=early.prob_PS * torch.nan, label_tokens=none)
+    view = look_back(work, embeddings, method, knobs)
+    routing = method.policy.route(view)
+    gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
+    has_peers = knobs.peer_weight > 0
+    read_PS = gate_PS.any(dim=1, keepdim=True).expand_as(gate_PS) if has_peers else gate_PS
 
-    forwards = read(team, work, method.row_tokens)
-    meeting, observations = look(team, work, forwards, method, has_peers=bool(method.piece_token_SU))
-    view, utility_PS = judge(view, work, observations, method, knobs)
-    routing = early or method.policy.route(view)
-
+    forwards = read(team, work, read_PS, method.row_tokens)
+    meeting = _meet(work, forwards, read_PS, method, knobs) if has_peers else None
+    observations = look(team, work, forwards, method, meeting)
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
-    weight_SP = (routing.gate_PS * work.quality_P[:, None] * torch.tensor(knobs.is_open_S)).T
-    weights = [token_weights(w_P, forward.path_of_N) for w_P, forward in zip(weight_SP, forwards, strict=True)]
-    is_open = [opt is not None and is_on for opt, is_on in zip(optimizers, knobs.is_open_S, strict=True)]
-    losses = team.map(_learn, forwards, weights, [p if on else None for p, on in zip(peers, is_open, strict=True)], optimizers)
+
+    weight_SP = (gate_PS * work.quality_P[:, None]).T
+    weights = [token_weights(weight_P, forward.path_of_N) for weight_P, forward in zip(weight_SP, forwards, strict=True)]
+    losses = team.map(_learn, forwards, weights, peers, optimizers, knobs.is_open_S)
     norms = team.map(_gradient_norm, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
     for optimizer in optimizers:
         if optimizer is not None:
             optimizer.step()
+
+    utility_PS = take_in(work, observations, method, knobs)
     metrics |= method.policy.learn(view, utility_PS)
     return StepResult(
-        work=work,
-        routing=routing,
+        routing=Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS),
         utility_PS=utility_PS,
         label_tokens=tuple(int((weight_N > 0).sum()) for weight_N in weights),
         metrics=metrics | _student_metrics(team, losses, norms, routing),
     )
 
 
-def read(team: Team, work: StepWork, row_tokens: int) -> list[Forward]:
-    """Every student's hidden states on every path of the step."""
-    indices = range(len(team.students))
+def look_back(work: StepWork, embeddings: tuple[Tensor, Tensor], method: Method, knobs: StepKnobs) -> StepView:
+    """What the policy may know before anybody reads the paths: texts, and what each student showed on their like lately."""
+    state_PSF = None
+    if method.memory is not None and method.utility is not None:
+        tokens = [[float(len(tokens.response_ids)) for tokens in path.tokens] for path in work.paths]
+        state_PSF = method.memory.features(
+            method.memory.groups(work.styles, work.families),
+            tokens_PS=torch.tensor(tokens),
+            quality_P=work.quality_P,
+            utility_PS=method.utility.expect(work.styles, work.families),
+            question_of_P=work.question_of_P,
+        )
+    return StepView(
+        step=knobs.step,
+        progress=knobs.progress,
+        styles=work.styles,
+        question_of_P=work.question_of_P,
+        question_PE=embeddings[0],
+        path_PE=embeddings[1],
+        state_PSF=state_PSF,
+    )
+
+
+def read(team: Team, work: StepWork, read_PS: Tensor, row_tokens: int) -> list[Forward]:
+    """Every student's hidden states on the paths it reads."""
 
     def one(student: Student, index: int) -> Forward:
-        with torch.set_grad_enabled(bool(student.trainable())):
-            return run_forward(student, work, index, row_tokens=row_tokens)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(student.trainable())):
+            return run_forward(student, work, index, is_read_P=read_PS[:, index], row_tokens=row_tokens)
 
-    return team.map(one, list(indices))
+    return team.map(one, range(len(team.students)))
 
 
-def look(
-    team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, *, has_peers: bool
-) -> tuple[Meeting | None, list[Observation]]:
-    """Observe every student's forward pass; with peers also its next pieces at the aligned positions."""
-    meeting = meet(work, forwards) if has_peers else None
-    indices = list(range(len(team.students)))
+def _meet(work: StepWork, forwards: Sequence[Forward], read_PS: Tensor, method: Method, knobs: StepKnobs) -> Meeting:
+    generator = step_generator(knobs.seed, "meet", knobs.step)
+    return meet(work, forwards, is_read_P=read_PS[:, 0], limit=method.peers.max_positions, generator=generator)
+
+
+def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, meeting: Meeting | None) -> list[Observation]:
+    """Observe every student's forward pass; where students meet also its next pieces at the aligned positions."""
+    if method.memory is None and meeting is None:
+        return []
 
     def one(student: Student, index: int) -> Observation:
         return observe(
@@ -161,29 +178,10 @@ def look(
             sketch=method.sketches[index],
             aligned_C=meeting.row_CS[:, index] if meeting else None,
             piece_token_U=method.piece_token_SU[index] if meeting else None,
-            support=method.support,
+            support=method.peers.support,
         )
 
-    return meeting, team.map(one, indices)
-
-
-def judge(
-    view: StepView, work: StepWork, observations: Sequence[Observation], method: Method, knobs: StepKnobs
-) -> tuple[StepView, Tensor]:
-    """Utilities of the step's paths, and the view with the learning state a router needs.
-
-    Evidence from this step's own paths (when they are seen for the first time) is taken in *after* they were scored.
-    """
-    if method.utility is None:
-        return view, torch.full((len(work.paths), len(observations)), torch.nan)
-    seen = as_seen(work, observations)
-    utility_PS = method.utility.score(seen)
-    if knobs.is_first_sight and method.utility.counts_first_sight:
-        method.utility.witness(seen)
-    state_PSF = state_features(
-        seen.states, bytes_P=work.bytes_P, quality_P=work.quality_P, utility_PS=utility_PS, question_of_P=work.question_of_P
-    )
-    return StepView(**{name: getattr(view, name) for name in view.__slots__} | {"state_PSF": state_PSF}), utility_PS
+    return team.map(one, range(len(team.students)))
 
 
 def teach(
@@ -191,12 +189,24 @@ def teach(
 ) -> tuple[list[PeerWork | None], dict[str, float]]:
     """The peer loss of each student at this step."""
     if meeting is None or not len(meeting.row_CS):
-        return [None] * len(observations), {}
-    work, metrics = peer_work(meeting, observations, method.piece_token_SU, weight=weight, support=method.support)
+        return [None] * len(team.students), {}
+    work, metrics = peer_work(meeting, observations, method.piece_token_SU, weight=weight, support=method.peers.support)
     for index, student in enumerate(team.students):
         if (share := metrics.pop(f"peer/gate_frac/{index}", None)) is not None:
             metrics[f"peer/gate_frac/{student.name}"] = share
     return work, metrics
+
+
+def take_in(work: StepWork, observations: Sequence[Observation], method: Method, knobs: StepKnobs) -> Tensor:
+    """Utilities of the step's paths, scored before the evidence they bring themselves is taken in."""
+    if method.utility is None or method.memory is None:
+        return torch.full((len(work.paths), len(knobs.is_open_S)), torch.nan)
+    seen = as_seen(work, observations)
+    utility_PS = method.utility.score(seen)
+    if knobs.is_first_sight and method.utility.counts_first_sight:
+        method.utility.witness(seen)
+    method.memory.witness(method.memory.groups(work.styles, work.families), seen.states, work.bytes_P)
+    return utility_PS
 
 
 def as_seen(work: StepWork, observations: Sequence[Observation]) -> Seen:
@@ -216,9 +226,10 @@ def _learn(
     weight_N: Tensor,
     peer: PeerWork | None,
     optimizer: torch.optim.Optimizer | None,
+    is_open: bool,
 ) -> dict[str, float]:
-    if optimizer is None:
-        return {"sft": float("nan"), "peer": 0.0}
+    if optimizer is None or not is_open:
+        return {"sft": 0.0, "peer": 0.0}
     optimizer.zero_grad(set_to_none=True)
     return backward(student, forward, weight_N, peer)
 
@@ -231,7 +242,7 @@ def _gradient_norm(student: Student, max_norm: float) -> float:
 
 def _insist_on_finite(team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], step: int) -> None:
     for student, loss, norm in zip(team.students, losses, norms, strict=True):
-        total = norm + (0.0 if not student.trainable() else loss["sft"] + loss["peer"])
+        total = norm + loss["sft"] + loss["peer"]
         if total != total or total in (float("inf"), float("-inf")):
             raise DataError(
                 f"step {step}: the loss of student {student.name!r} is not finite (gradient norm {norm}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ class Team:
         torch.set_num_threads(share)
         self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
 
-    def map(self, function: Callable[..., T], *columns: Sequence[Any]) -> list[T]:
+    def map(self, function: Callable[..., T], *columns: Iterable[Any]) -> list[T]:
         """``function(student, *row)`` for every student; the first error is raised after all are done."""
         futures = [self._pool.submit(function, *row) for row in zip(self.students, *columns, strict=True)]
         return [future.result() for future in futures]
