@@ -16,13 +16,14 @@ from qrdistill.report import write_report
 from qrdistill.report.browser import browser_data
 from qrdistill.report.reading import labels, metrics
 from qrdistill.report.sections.audit import audit_section
+from qrdistill.report.sections.compare import compare_section
 from qrdistill.report.sections.funnel import funnel_section, gate_of, read_cohorts
 from qrdistill.report.sections.results import gain_of, headline, read_results
 from qrdistill.report.sections.routing import routing_section
 from qrdistill.report.sections.team import team_section
 from qrdistill.report.tables import Table
 from qrdistill.store import Run
-from qrdistill.types import FilterDecision, PlantedFlaw, Prediction, Question, ReasoningPath, Route, Score
+from qrdistill.types import FilterDecision, JudgeVerdict, PlantedFlaw, Prediction, Question, ReasoningPath, Route, Score
 from report.synthetic import STUDENTS, STYLES, Size, build_run, config, score
 
 
@@ -111,6 +112,37 @@ def test_timeouts_are_left_out_of_the_pairing(run: Run) -> None:
     given = read_results(run).answers
     unfinished = tuple(dataclasses.replace(a, is_right=None) if i < 4 else a for i, a in enumerate(given))
     assert gain_of(unfinished, STUDENTS[0]).n < gain_of(given, STUDENTS[0]).n  # type: ignore[union-attr]
+
+
+def test_judges_on_their_planted_controls(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run")
+    findings = {"bad": ["drop"] * 9 + ["keep"] * 2 + ["unknown"], "good": ["keep"] * 11 + ["drop"]}
+    with run.owned():
+        run.ledger.add(
+            JudgeVerdict(path_id=f"control/{sort}/{index}", judge="llm", decision=decision)
+            for sort, decisions in findings.items()
+            for index, decision in enumerate(decisions)
+        )
+    section = audit_section(run)
+    assert find(section, "Each judge on planted controls")[0][:5] == ["llm", "12", "9", "2", "75.0%"]
+    assert find(section, "Each judge on planted controls")[0][6:] == ["12", "1"]
+    read = {row[0]: row[1:5] for row in find(section, "What each judge found")}
+    kept = run.ledger.count(JudgeVerdict, "judge = 'step_checker' AND decision = 'keep'")
+    dropped = run.ledger.count(JudgeVerdict, "judge = 'step_checker' AND decision = 'drop'")
+    assert read == {"llm": ["0", "0", "0", "0"], "step_checker": [str(kept + dropped), str(kept), str(dropped), "0"]}
+
+
+def test_runs_are_compared_question_by_question(tmp_path: Path) -> None:
+    runs = [build_run(tmp_path / name) for name in ("a", "b")]
+    with runs[1].owned():
+        answers = runs[1].ledger.all(Prediction, "student = ? AND arm = 'trained'", [STUDENTS[0]])
+        wrong = [dataclasses.replace(p, verdict="differ") for p in answers if p.verdict == "match"]
+        runs[1].ledger.add(wrong)
+    section = compare_section(runs, [read_results(run) for run in runs])
+    rows = {row[1]: row for row in find(section, "toy, seed 0 (1) minus each other run")}
+    assert rows[STUDENTS[0]][2] == f"+{100 * len(wrong) / 40:.1f}"
+    assert rows[STUDENTS[0]][4:] == [str(len(wrong)), "0", "40"]
+    assert rows[STUDENTS[1]][2:4] == ["+0.0", "+0.0 to +0.0"]
 
 
 def test_team_matrix(run: Run) -> None:

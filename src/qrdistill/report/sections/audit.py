@@ -12,6 +12,7 @@ from qrdistill.config.tree import STYLES
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
 from qrdistill.report.reading import few, rows
 from qrdistill.report.sections.funnel import gate_of
+from qrdistill.report.sections.judges import judge_tables
 from qrdistill.report.statistics import wilson_interval
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
 from qrdistill.report.text import as_text
@@ -28,9 +29,10 @@ FROM planted t JOIN decisions d ON d.path_id = t.path_id
 def audit_section(run: Run) -> Section:
     """What the filter did with paths whose flaw is known."""
     found = [tuple(as_text(cell) for cell in row) for row in rows(run, _SQL)]
+    judges = tuple(Tables((part,)) for part in judge_tables(run))
     if not found:
-        text = "No planted flaws are known for these paths, so the filter cannot be audited against truth here."
-        return Section("audit", "Filter audit", (Prose(text),))
+        text = "No planted flaws are known for these paths, so the filter as a whole cannot be audited against truth here."
+        return Section("audit", "Filter audit", (Prose(text), *judges))
     outcomes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for flaw, style, reason, _, _ in found:
         outcomes[flaw, style]["kept" if reason == "kept" else gate_of(reason)] += 1
@@ -38,6 +40,7 @@ def audit_section(run: Run) -> Section:
         Prose("The embedded teacher planted flaws at known places. The pipeline never reads them; this audit does."),
         Tables((_outcome_table(outcomes),)),
         Tables((_style_table(run, outcomes), _step_table(found))),
+        *judges,
     ]
     return Section("audit", "Filter audit", tuple(blocks))
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from qrdistill.config import differences
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
-from qrdistill.report.reading import MAX_TRUNCATED, TEAM, in_order, labels, metrics, student_names, total
+from qrdistill.report.reading import TEAM, in_order, labels, metrics, student_names, total
 from qrdistill.report.sections.provenance import missing_stages
-from qrdistill.report.sections.results import ARMS, Results
+from qrdistill.report.sections.results import ARMS, Results, paired, truncated
 from qrdistill.report.sections.training import trained_tokens
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, points, table
 from qrdistill.store import Run
@@ -17,7 +17,10 @@ from qrdistill.store import Run
 def compare_section(runs: Sequence[Run], results: Sequence[Results]) -> Section:
     """The runs of a report side by side; the sections after it are about the first one."""
     names = labels(runs)
-    blocks: list[Block | Heading] = [Tables((_score_table(runs, results, names),)), Tables((_config_table(runs, names),))]
+    blocks: list[Block | Heading] = [Tables((_score_table(runs, results, names),))]
+    if differing := _difference_table(runs, results, names):
+        blocks.append(Tables((differing,)))
+    blocks.append(Tables((_config_table(runs, names),)))
     unfinished = [
         f"{name} ({', '.join(missing_stages(run))})" for name, run in zip(names, runs, strict=True) if missing_stages(run)
     ]
@@ -44,8 +47,6 @@ def _score_table(runs: Sequence[Run], results: Sequence[Results], names: Sequenc
                 continue
             gain = found.gains.get(student)
             gained = f"{points(gain.value)} ({points(gain.low)} to {points(gain.high)})" if gain else NONE
-            is_cut = score.truncated_frac > MAX_TRUNCATED and student not in TEAM
-            cut = Cell(percent(score.truncated_frac) + (", not comparable" if is_cut else ""), tone="warning" if is_cut else "")
             tokens = trained_tokens(trained, student)
             body.append(
                 [
@@ -57,7 +58,7 @@ def _score_table(runs: Sequence[Run], results: Sequence[Results], names: Sequenc
                     gained,
                     count(score.n),
                     NONE if student in TEAM else percent(score.unparsed_frac),
-                    NONE if student in TEAM else cut,
+                    NONE if student in TEAM else truncated(score),
                     kept,
                     count(tokens) if tokens else NONE,
                 ]
@@ -69,6 +70,33 @@ def _score_table(runs: Sequence[Run], results: Sequence[Results], names: Sequenc
         body,
         num_headers=2,
         note="Compare runs only at similar label tokens: more training alone raises accuracy.",
+    )
+
+
+def _difference_table(runs: Sequence[Run], results: Sequence[Results], names: Sequence[str]) -> Table | None:
+    """Each other run against the first, over the test questions both answered."""
+    body: list[list[Cell | str]] = []
+    for found, name in zip(results[1:], names[1:], strict=True):
+        for student in student_names(runs[0]):
+            first, other = (
+                [a for a in side.answers if (a.student, a.arm) == (student, "trained")] for side in (results[0], found)
+            )
+            change = paired(other, first)
+            if change is not None:
+                span = f"{points(change.low)} to {points(change.high)}"
+                body.append(
+                    [name, student, points(change.value), span, count(change.num_gained), count(change.num_lost), count(change.n)]
+                )
+    return (
+        table(
+            f"{names[0]} minus each other run, after training, in points (paired by question)",
+            ["Other run", "Student", "Difference", "95% interval", "Only first right", "Only other right", "n"],
+            body,
+            num_headers=2,
+            note="An interval that holds 0 does not tell the runs apart; it is about questions, other seeds may move more.",
+        )
+        if body
+        else None
     )
 
 

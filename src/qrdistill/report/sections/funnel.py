@@ -42,6 +42,8 @@ def gate_of(reason: str) -> str:
         return "state"
     if name in get_args(Verdict):
         return "answer"
+    if name in ("drop", "unknown"):
+        return "judge"
     return next((gate for gate in ("duplicate", "judge") if gate in reason), "other")
 
 

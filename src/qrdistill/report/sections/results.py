@@ -42,9 +42,14 @@ def read_results(run: Run) -> Results:
 
 def gain_of(given: Sequence[Answer], student: str, task: str = "all") -> Difference | None:
     """Trained minus zero-shot accuracy over the questions both arms answered and whose checks finished."""
-    mine = [a for a in given if a.student == student and task in ("all", a.task) and a.is_right is not None]
-    before = {a.question_id: bool(a.is_right) for a in mine if a.arm == "zero_shot"}
-    after = {a.question_id: bool(a.is_right) for a in mine if a.arm == "trained"}
+    mine = [a for a in given if a.student == student and task in ("all", a.task)]
+    return paired([a for a in mine if a.arm == "zero_shot"], [a for a in mine if a.arm == "trained"])
+
+
+def paired(first: Sequence[Answer], second: Sequence[Answer]) -> Difference | None:
+    """Second minus first accuracy over the questions both answered and whose checks finished; None where there are none."""
+    before = {a.question_id: a.is_right for a in first if a.is_right is not None}
+    after = {a.question_id: a.is_right for a in second if a.is_right is not None}
     both = sorted(before.keys() & after.keys())
     return paired_difference([before[q] for q in both], [after[q] for q in both]) if both else None
 
@@ -95,7 +100,9 @@ def _facts(run: Run, results: Results) -> Facts:
         detail = f"{interval(score.low, score.high)}, n = {count(score.n)}"
         if gain is not None:
             detail += f"; gain {points(gain.value)} points"
-        name = {"vote": "team, majority vote", "oracle": "team, any student right"}.get(student, student)
+        name = {"vote": "majority vote"}.get(student, student)
+        if student == "oracle":
+            detail = f"any student right; {detail}"
         facts.append(Fact(f"{name}, {ARMS.get(score.arm, score.arm)}", percent(score.accuracy), detail))
     return Facts(tuple(facts))
 
@@ -129,16 +136,22 @@ def _score_table(run: Run, results: Results) -> Table:
                     body.append(_score_row(score))
     return table(
         "Accuracy with 95% Wilson interval",
-        ["Task", "Student", "Arm", "Accuracy", "95% interval, %", "Right", "n", "Unparsed", "Truncated", "~"],
+        ["Task", "Student", "Arm", "Accuracy", "95% interval, %", "Right", "n", "Unparsed", "Truncated"],
         body,
         num_headers=3,
         note="Unparsed: no final answer could be read. Truncated: the answer hit the token limit. Both count as not right.",
     )
 
 
+def truncated(score: Score) -> Cell:
+    """The share of cut-off answers, with a warning where it makes the score not comparable."""
+    if score.truncated_frac > MAX_TRUNCATED:
+        return Cell(f"{percent(score.truncated_frac)}, not comparable", tone="warning")
+    return Cell(percent(score.truncated_frac))
+
+
 def _score_row(score: Score) -> list[Cell | str]:
     is_team = score.student in TEAM
-    is_cut = score.truncated_frac > MAX_TRUNCATED and not is_team
     return [
         "all tasks" if score.task == "all" else score.task,
         score.student,
@@ -148,8 +161,7 @@ def _score_row(score: Score) -> list[Cell | str]:
         count(score.num_correct),
         count(score.n),
         NONE if is_team else percent(score.unparsed_frac),
-        NONE if is_team else Cell(percent(score.truncated_frac), tone="warning" if is_cut else ""),
-        Cell("not comparable", tone="warning") if is_cut else "",
+        NONE if is_team else truncated(score),
     ]
 
 
