@@ -1,6 +1,20 @@
 """Students: models with their own tokenizers, templates and adapters; packed rows; text alignment; decoding."""
 
+from qrdistill.students.align import aligned_offsets, aligned_positions, shared_pieces
 from qrdistill.students.batch import PackedBatch, PathTokens, pack, tokenize_path
+from qrdistill.students.decode import Decoded, decode
 from qrdistill.students.load import Student, load_student
 
-__all__ = ["PackedBatch", "PathTokens", "Student", "load_student", "pack", "tokenize_path"]
+__all__ = [
+    "Decoded",
+    "PackedBatch",
+    "PathTokens",
+    "Student",
+    "aligned_offsets",
+    "aligned_positions",
+    "decode",
+    "load_student",
+    "pack",
+    "shared_pieces",
+    "tokenize_path",
+]

@@ -81,6 +81,12 @@ class Student:
         return min(self.config.max_length, int(getattr(self.causal_lm.config, "max_position_embeddings", self.config.max_length)))
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        dtype: torch.dtype = self.head.weight.dtype
+        return dtype
+
+    @property
     def width(self) -> int:
         """Width D of the hidden states."""
         return int(self.causal_lm.config.hidden_size)
@@ -133,7 +139,9 @@ class Student:
         output = self.decoder(
             input_ids=row.input_ids[None],
             position_ids=row.position_ids[None],
-            attention_mask=self._masks(row),
+            attention_mask=self.masks(
+                tree_mask(row), lambda window: tree_mask(row, window=window), longest=int(row.position_ids.max()) + 1
+            ),
             use_cache=False,
         )
         hidden_TD: Tensor = output.last_hidden_state[0]
@@ -151,20 +159,27 @@ class Student:
             logits_NV = torch.tanh(logits_NV / cap) * cap
         return logits_NV
 
-    def _masks(self, row: PackedBatch) -> Any:
+    def masks(self, full: Tensor, sliding: Callable[[int], Tensor], *, longest: int) -> Any:
+        """What the model's forward takes as attention mask.
+
+        Args:
+            full: which query (second to last axis) may see which key (last axis), bool, with or without a batch axis.
+            sliding: gives the same for layers with a sliding window of that many positions.
+            longest: no position exceeds it; a window at least as long changes nothing.
+        """
         config = self.causal_lm.config
         kinds = set(getattr(config, "layer_types", None) or ())
         window = int(getattr(config, "sliding_window", None) or 0)
-        full = self._additive(tree_mask(row))
+        additive = self._additive(full)
         if "sliding_attention" not in kinds:
-            return {"full_attention": full} if self.causal_lm.config.model_type in _MASK_BY_KIND else full
-        is_short = int(row.position_ids.max()) < window
-        return {"full_attention": full, "sliding_attention": full if is_short else self._additive(tree_mask(row, window=window))}
+            return {"full_attention": additive} if config.model_type in _MASK_BY_KIND else additive
+        narrow = additive if longest <= window else self._additive(sliding(window))
+        return {"full_attention": additive, "sliding_attention": narrow}
 
-    def _additive(self, mask_TT: Tensor) -> Tensor:
-        dtype = next(self.decoder.parameters()).dtype
-        additive = torch.zeros(mask_TT.shape, dtype=dtype, device=mask_TT.device)
-        return additive.masked_fill_(~mask_TT, torch.finfo(dtype).min)[None, None]
+    def _additive(self, mask: Tensor) -> Tensor:
+        additive = torch.zeros(mask.shape, dtype=self.dtype, device=mask.device)
+        additive.masked_fill_(~mask, torch.finfo(self.dtype).min)
+        return additive[:, None] if mask.dim() == 3 else additive[None, None]
 
 
 _MASK_BY_KIND = {"gemma3_text", "qwen2", "qwen3", "gemma2"}
