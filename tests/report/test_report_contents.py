@@ -23,7 +23,18 @@ from qrdistill.report.sections.routing import routing_section
 from qrdistill.report.sections.team import team_section
 from qrdistill.report.tables import Table
 from qrdistill.store import Run
-from qrdistill.types import FilterDecision, JudgeVerdict, PlantedFlaw, Prediction, Question, ReasoningPath, Route, Score
+from qrdistill.types import (
+    Attempt,
+    FilterDecision,
+    JudgeVerdict,
+    PathRequest,
+    PlantedFlaw,
+    Prediction,
+    Question,
+    ReasoningPath,
+    Route,
+    Score,
+)
 from report.synthetic import STUDENTS, STYLES, Size, build_run, config, score
 
 
@@ -272,3 +283,28 @@ def test_show_counts(run: Run) -> None:
     assert sum(state["counts"]["questions"].values()) == run.ledger.count(Question)
     assert len(state["scores"]) == run.ledger.count(Score)
     assert state["next"].startswith("qrdistill report ")
+
+
+def test_calls_count_every_attempt(tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run")
+    request = run.ledger.all(PathRequest)[0]
+    with run.owned():
+        run.ledger.add(
+            Attempt(id=f"again{index}", path_id=request.id, started_s=1, finished_s=2, outcome="timeout", cost_usd=0.5)
+            for index in range(3)
+        )
+    section = funnel_section(run, read_cohorts(run))
+    (row,) = find(section, "Calls to the teachers")
+    paths = run.ledger.count(ReasoningPath)
+    assert row[:4] == ["worked_solution", str(paths + 3), str(paths), "3"]
+    assert row[-1] == "$1.53"
+    facts = next(block for block in section.blocks if hasattr(block, "facts")).facts
+    assert facts[-1].detail == "$1.53 in all, retries included"
+
+
+def test_markdown_says_each_number_once(tmp_path: Path) -> None:
+    other = build_run(tmp_path / "run")
+    write_report([other])
+    text = (other.folder / "report.md").read_text()
+    assert text.count("**Accuracy") == 1
+    assert "Accuracy on all tasks" in (other.folder / "report.html").read_text()

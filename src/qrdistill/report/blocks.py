@@ -52,6 +52,8 @@ class Figure:
     svg: str
     legend: tuple[LegendEntry, ...]
     table: Table
+    is_repeated: bool = False
+    """Whether another table of the section says the same, so that report.md need not say it twice."""
 
 
 @dataclass(frozen=True, slots=True)

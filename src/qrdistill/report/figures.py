@@ -178,7 +178,12 @@ def range_chart(title: str, rows: Sequence[tuple[str, Sequence[Range]]], *, befo
     described = "; ".join(f"{row[0]} {row[1]} {row[2]} ({row[3]})" for row in cells)
     legend = (LegendEntry(before, 1, "ring"), LegendEntry(after, 0, "dot"))
     return Figure(
-        title=title, description=described, svg=_svg(title, described, bottom + 26, shapes), legend=legend, table=numbers
+        title=title,
+        description=described,
+        svg=_svg(title, described, bottom + 26, shapes),
+        legend=legend,
+        table=numbers,
+        is_repeated=True,
     )
 
 
@@ -209,4 +214,5 @@ def stacked_bars(title: str, parts: Sequence[str], rows: Sequence[tuple[str, Seq
         svg=_svg(title, described, top + pitch * len(rows) + 4, shapes),
         legend=legend,
         table=numbers,
+        is_repeated=True,
     )

@@ -11,7 +11,7 @@ from qrdistill.report.story_text import story_text
 from qrdistill.report.tables import Cell, Table
 from qrdistill.report.text import visible
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#!|~$&])")
 _BARE_LINK = re.compile(r"(?i)\b(https?|ftp|mailto|www)([:.])")
 
 
@@ -19,7 +19,7 @@ def escaped(text: str) -> str:
     r"""One line of text that Markdown shows as it is: no markup, no HTML, no link, no image.
 
     >>> escaped("a|b <img> [x](y)\nz")
-    'a\\|b \\<img\\> \\[x\\]\\(y\\) z'
+    'a\\|b \\<img\\> \\[x\\](y) z'
     """
     line = _SPECIAL.sub(r"\\\1", " ".join(visible(text).split()))
     return _BARE_LINK.sub(r"\1\\\2", line)
@@ -54,7 +54,7 @@ def _block(block: Block | Heading, samples: Sequence[Story]) -> list[str]:
             )
         ]
     if isinstance(block, Figures):
-        return [text for figure in block.figures for text in _table(figure.table)]
+        return [text for figure in block.figures if not figure.is_repeated for text in _table(figure.table)]
     if isinstance(block, Listing):
         return [escaped(block.caption) + ":", fenced(block.text)]
     if isinstance(block, Browser):

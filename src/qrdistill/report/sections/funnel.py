@@ -11,6 +11,7 @@ from qrdistill.config.tree import STYLES
 from qrdistill.report.blocks import Fact, Facts, Figures, Prose, Section, Tables
 from qrdistill.report.figures import stacked_bars
 from qrdistill.report.reading import in_order, real, rows, total, whole
+from qrdistill.report.sections.calls import call_tables
 from qrdistill.report.tables import NONE, Cell, Table, count, dollars, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
@@ -128,6 +129,7 @@ def funnel_section(run: Run, cohorts: Sequence[Cohort]) -> Section:
     names = ["kept", *(GATE_TITLES[gate] for gate in GATES)]
     figure = stacked_bars("Paths by style: kept, and where the others were dropped", names, list(by_style.items()), "Style")
     blocks += [Figures((figure,)), Tables((_funnel_table(cohorts),)), Tables((_reason_table(cohorts),))]
+    blocks += [Tables((calls,)) for calls in call_tables(run)]
     return Section("filter", "Paths and filter", tuple(blocks))
 
 
