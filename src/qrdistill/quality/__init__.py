@@ -1,0 +1,8 @@
+"""Which paths are good enough to learn from: answers, judges, and the stage that decides."""
+
+from qrdistill.quality.filter import filter_paths
+from qrdistill.quality.judge import Judge
+from qrdistill.quality.registry import JUDGES
+from qrdistill.quality.step_checker import StepChecker
+
+__all__ = ["JUDGES", "Judge", "StepChecker", "filter_paths"]

@@ -72,12 +72,12 @@ class _Continue(Exception):
 
 
 def run_program(source: str) -> list[str]:
-    """The lines a program prints.
+    r"""The lines a program prints.
 
     Raises:
         ProgramError: it cannot be run here; this says nothing about whether it is right.
 
-    >>> run_program("total = 3 * 8\\ntotal += 8\\nprint(total)")
+    >>> run_program("total = 3 * 8\ntotal += 8\nprint(total)")
     ['32']
     """
     machine = _Machine()

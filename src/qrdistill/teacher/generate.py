@@ -7,6 +7,7 @@ still asked for (a request's id is the hash of everything that shapes its reply)
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +84,11 @@ def draw_questions(run: Run, tasks: Mapping[str, Task]) -> list[Question]:
     sizes = run.config.questions
     limits: dict[Split, int] = {"train": sizes.num_train, "validation": sizes.num_validation, "test": sizes.num_test}
     questions = [
-        question for task in tasks.values() for split, limit in limits.items() if limit for question in task.questions(split, limit)
+        question
+        for task in tasks.values()
+        for split, limit in limits.items()
+        if limit
+        for question in task.questions(split, limit)
     ]
     twice = [id for id, count in Counter(question.id for question in questions).items() if count > 1]
     if twice:
@@ -167,11 +172,19 @@ def _finish(run: Run, requests: Sequence[PathRequest], took_s: float, progress: 
         progress.note(f"{failed} of {len(requests)} requests failed after all attempts; they stay holes")
     if not paths:
         raise DataError(
-            f"none of the {len(requests)} requests got a path; check that the teacher's file or endpoint belongs to these questions"
+            f"none of the {len(requests)} requests got a path; "
+            "check that the teacher's file or endpoint belongs to these questions"
         )
     export_records(run.exports, "questions", ledger.all(Question))
     export_records(run.exports, "paths", paths)
-    run.finish("generate", _summary(ledger, requests, paths, holes, failed) | {"wall_s": round(took_s, 3)})
+    summary = _summary(ledger, requests, paths, holes, failed) | {"wall_s": round(took_s, 3)}
+    run.finish("generate", summary, digest=_digest(ledger, paths))
+
+
+def _digest(ledger: Ledger, paths: Sequence[ReasoningPath]) -> str:
+    """Hash of what later stages read: the paths and the questions they answer (test questions are evaluation's affair)."""
+    asked = ledger.all(Question, "split != 'test'")
+    return content_hash([[dataclasses.asdict(record) for record in records] for records in (asked, paths)])
 
 
 def _summary(

@@ -16,7 +16,19 @@ from qrdistill.quality.step_checker.finding import Finding
 
 _OPERATORS = {"+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "/": "/", "÷": "/", "^": "**"}
 _OPERATOR_WORDS = {"plus": "+", "minus": "-", "times": "*", "mod": "%", "modulo": "%", "x": "*"}
-_RELATIONS = {"=": "=", "==": "=", "≈": "~", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "≤": "<=", "≥": ">=", "!=": "!=", "≠": "!="}
+_RELATIONS = {
+    "=": "=",
+    "==": "=",
+    "≈": "~",
+    "<": "<",
+    ">": ">",
+    "<=": "<=",
+    ">=": ">=",
+    "≤": "<=",
+    "≥": ">=",
+    "!=": "!=",
+    "≠": "!=",
+}
 _RELATION_WORDS = {"is": "=", "are": "=", "equals": "=", "gives": "=", "makes": "=", "leaves": "="}
 _TOKEN = re.compile(
     r"(?P<opaque>\d{1,4}[/-]\d{1,2}[/-]\d{2,4}|\d{1,2}:\d{2}(?::\d{2})?|\d+(?:st|nd|rd|th)\b|\d+%)"
@@ -76,7 +88,9 @@ def _classify(kind: str, piece: str, before: list[Token], text: str, end: int) -
     if kind == "relation":
         return "relation", _RELATIONS[piece]
     if kind == "phrase":
-        return ("op", _PHRASES[lowered]) if lowered in _PHRASES else ("relation", "=") if "equal" in lowered else ("word", lowered)
+        return (
+            ("op", _PHRASES[lowered]) if lowered in _PHRASES else ("relation", "=") if "equal" in lowered else ("word", lowered)
+        )
     if kind == "word" and lowered in _OPERATOR_WORDS and _is_between_numbers(before, text, end):
         return "op", _OPERATOR_WORDS[lowered]
     if kind == "word" and lowered in _RELATION_WORDS:
@@ -146,7 +160,8 @@ def _left_side(tokens: list[Token], relation: int) -> _Side | None:
     for first in range(len(run)):
         side = _side(run[first:])
         if side is not None:
-            is_whole = first == 0 and not (before is not None and before.kind == "word" and run[0].kind == "op")
+            follows_word = before is not None and before.kind == "word" and run[0].kind == "op"
+            is_whole = first == 0 and not (follows_word and not _is_sign(tokens, position + 1))
             is_cut = first > 0 and run[first - 1].kind == "op"
             return side if (is_whole or first > 0) and not is_cut else None
     return None
@@ -172,7 +187,9 @@ def _right_side(tokens: list[Token], start: int) -> tuple[_Side | None, int, int
         side = _side(run[:last])
         if side is not None:
             is_cut = last < len(run) and run[last].kind == "op" and not _is_dangling(run[last:])
-            touches_word = last == len(run) and following is not None and following.kind == "word" and _is_glued(run[-1], following)
+            touches_word = (
+                last == len(run) and following is not None and following.kind == "word" and _is_glued(run[-1], following)
+            )
             is_open = is_cut or touches_word or (last == len(run) and run[-1].kind == "op")
             return (None if is_open else side), max(end, start + 1 if start < len(tokens) else start), remainder
     return None, max(end, start), remainder
@@ -181,6 +198,12 @@ def _right_side(tokens: list[Token], start: int) -> tuple[_Side | None, int, int
 def _is_dangling(rest: list[Token]) -> bool:
     """A dash or bracket after an expression that leads to nothing ("= 24 - so ...")."""
     return all(token.kind == "op" and token.text == "-" for token in rest)
+
+
+def _is_sign(tokens: list[Token], position: int) -> bool:
+    """Whether an operator is the sign of a number ("We get -8 / 2"), not a subtraction ("total - 8")."""
+    sign, number, before = tokens[position], tokens[position + 1], tokens[position - 1]
+    return sign.end == number.start and before.end < sign.start
 
 
 def _is_glued(number: Token, word: Token) -> bool:
@@ -202,7 +225,9 @@ def _unit_goes_on(tokens: list[Token], position: int) -> bool:
         if tokens[ahead].kind != "word" or len(tokens[ahead].text) == 1 or tokens[ahead].text in ("remainder", "rest"):
             return False
         following = tokens[ahead + 1] if ahead + 1 < len(tokens) else None
-        if following is not None and (following.kind == "op" or (following.kind == "relation" and not following.text.endswith("w"))):
+        if following is not None and (
+            following.kind == "op" or (following.kind == "relation" and not following.text.endswith("w"))
+        ):
             return True
     return False
 
@@ -213,11 +238,9 @@ def _remainder(tokens: list[Token], position: int) -> int | None:
         token = tokens[ahead]
         if token.kind != "word" and token.text != ",":
             return None
-        if token.text.lower() in ("remainder", "rest", "r"):
-            for number in tokens[ahead + 1 : ahead + 3]:
-                if number.kind == "number":
-                    return int(float(number.text))
-            return None
+        if token.text in ("remainder", "rest", "R"):
+            following = [after for after in tokens[ahead + 1 : ahead + 3] if after.text != "of"]
+            return int(float(following[0].text)) if following and following[0].kind == "number" else None
     return None
 
 

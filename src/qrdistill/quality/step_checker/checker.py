@@ -68,7 +68,9 @@ def _check_answer(question: Question, prose: str, answer: str, findings: list[Fi
     """A numeric answer must be one of the values that were computed; None when nothing was computed."""
     if question.kind != "number" or not findings or not re.fullmatch(r"-?\d[\d,]*(?:\.\d+)?", answer):
         return None
-    numbers = {_number(text) for finding in findings for text in re.findall(r"-?\d[\d,]*(?:\.\d+)?", finding.quote + finding.reason)}
+    numbers = {
+        _number(text) for finding in findings for text in re.findall(r"-?\d[\d,]*(?:\.\d+)?", finding.quote + finding.reason)
+    }
     spoken = {_number(text) for text in re.findall(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?", prose[: _last_answer(prose)])}
     if _number(answer) in numbers | spoken:
         return None

@@ -9,8 +9,15 @@ from math import gcd
 from qrdistill.quality.step_checker.finding import Finding
 from qrdistill.tasks.facts import LEGS, MONTH_DAYS, UNITS, WEEKDAYS, plural
 
-_NUMBER_WORDS = dict(zip("zero one two three four five six seven eight nine ten twelve".split(), [*range(11), 12], strict=True))
-_INT = r"(-?\d[\d,]*(?!\.\d))"
+_NUMBER_WORDS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6} | {
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+}
+_PLAIN = r"\d+(?:,\d{3})*(?!\d)"
+_INT = rf"(-?{_PLAIN}(?!\.\d))"
 _COUNT = rf"(\d+|{'|'.join(_NUMBER_WORDS)}|no)"
 _ANIMALS = {name: legs for animal, legs in LEGS.items() for name in (animal, plural(animal))}
 _ANIMAL = "|".join(sorted(map(re.escape, _ANIMALS), key=len, reverse=True))
@@ -19,7 +26,7 @@ _UNIT_NAMES = {
 }
 _UNIT = "|".join(sorted(_UNIT_NAMES, key=len, reverse=True))
 _DAY = "|".join(WEEKDAYS)
-_LIST = r"(\d[\d,]*(?:(?:, and |, | and )\d[\d,]*)*)"
+_LIST = rf"({_PLAIN}(?:(?:, and |, | and ){_PLAIN})*)"
 
 Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
 """A pattern, and a check that returns "" for a true claim, what is right for a false one, None when it does not apply."""
@@ -47,7 +54,7 @@ def _whole(text: str) -> int:
 
 
 def _numbers(text: str) -> list[int]:
-    return [_whole(part) for part in re.findall(r"\d[\d,]*", text.replace(", ", " "))]
+    return [_whole(part) for part in re.findall(_PLAIN, text)]
 
 
 def _count(text: str) -> int:
@@ -145,13 +152,19 @@ def _rule(pattern: str, check: Callable[[re.Match[str]], str | None]) -> Rule:
 RULES: tuple[Rule, ...] = (
     _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} (?:is|are) (not )?(?:evenly )?divisible by {_INT}\b", _divisible),
     _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} is (not )?a multiple of {_INT}\b", _divisible),
-    _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} (?:also )?(?:divides|(does not|doesn't|cannot) divide) (?:both )?{_LIST}", _divisor_of_all),
+    _rule(
+        rf"(?<![\d.*/+-] )(?<![\d.]){_INT} (?:also )?(?:divides|(does not|doesn't|cannot) divide) (?:both )?{_LIST}",
+        _divisor_of_all,
+    ),
     _rule(rf"\b(?:divisors|factors) of {_INT}(?: are|:| =)? {_LIST}", _divisors),
     _rule(rf"\b(?:gcd|GCD)\({_LIST}\) (?:=|is) {_INT}", _gcd),
     _rule(rf"\b(?:gcd|greatest common divisor) of {_LIST} is {_INT}", _gcd),
     _rule(r"(?<![\d.])(\d+) ends (?:in|with) (\d+)\b", _ends_in),
     _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} is (not )?(?:an )?(even|odd)\b", _parity),
-    _rule(rf"\b(?:an?|each|every|one|1) (?P<animal>{_ANIMAL}) has (?:exactly )?{_COUNT.replace('(', '(?P<count>', 1)} legs?\b", _legs),
+    _rule(
+        rf"\b(?:an?|each|every|one|1) (?P<animal>{_ANIMAL}) has (?:exactly )?{_COUNT.replace('(', '(?P<count>', 1)} legs?\b",
+        _legs,
+    ),
     _rule(rf"(?<!\d )\b(?P<animal>{_ANIMAL}) have {_COUNT.replace('(', '(?P<count>', 1)} legs each\b", _legs),
     _rule(
         rf"\b(?:an?|each|every|one|1) (?P<whole>{_UNIT}) (?:has|is|contains|equals) "
@@ -167,6 +180,8 @@ RULES: tuple[Rule, ...] = (
         rf"(?: is| comes|:| we get)?:? (?P<end>(?:{_DAY})(?:(?:, and |, | and )(?:{_DAY}))*)\b",
         _shifted,
     ),
-    _rule(rf"\b(?P<first>{_DAY}) (?:comes |is (?:the day |right )?)?(?P<way>after|before|follows) (?P<second>{_DAY})\b", _neighbour),
+    _rule(
+        rf"\b(?P<first>{_DAY}) (?:comes |is (?:the day |right )?)?(?P<way>after|before|follows) (?P<second>{_DAY})\b", _neighbour
+    ),
 )
 """Every claim in words that is checked."""

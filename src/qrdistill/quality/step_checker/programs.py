@@ -82,7 +82,9 @@ def check_program(text: str, program: Program, final_answer: str) -> Finding | N
         return None
     is_true = _same(printed[-1], claimed)
     return Finding(
-        quote=program.source.strip(), is_true=is_true, reason="" if is_true else f"the program prints {printed[-1]}, not {claimed}"
+        quote=program.source.strip(),
+        is_true=is_true,
+        reason="" if is_true else f"the program prints {printed[-1]}, not {claimed}",
     )
 
 

@@ -28,6 +28,8 @@ def derive(question: Question, pen: Pen) -> Solution:
     gold = int(question.gold)
     kept = [move for move in moves if not (len(moves) > 1 and pen.forgets())]
     split = [(sign, number, _facts(number, pen)) for sign, number in kept]
+    if not pen.facts:
+        pen.fact("plus moves up and minus moves down")
     parts = [(sign, number, part) for sign, number, places in split for part in places]
     total, totals, lines = first, [first], [f"total = {first}"]
     for position, (sign, _, part) in enumerate(parts):
@@ -64,7 +66,6 @@ def _facts(number: int, pen: Pen) -> list[int]:
         shown, carried = pen.value("fact", places[-1], near_misses(places[-1]))
         pen.fact(f"{number} = {' + '.join(map(str, [*places[:-1], shown]))}")
         return [*places[:-1], carried]
-    pen.fact(f"{number} has one place to count")
     return places
 
 

@@ -47,15 +47,13 @@ class Pen:
         self.slots.append(section)
         if self.slip is None or self.slip.slot != slot or not options:
             return true, true
-        self.has_slipped = self._is_fresh = True
+        self.has_slipped, self._is_fresh = True, section not in ("program", "omission")
         shown = options[self.slip.choice % len(options)]
         return shown, true if self.slip.kind == "isolated" else shown
 
     def forgets(self) -> bool:
         """Whether the next term is left out by mistake."""
-        forgotten, _ = self.value("omission", False, (True,))
-        self._is_fresh = False
-        return forgotten
+        return self.value("omission", False, (True,))[0]
 
     def final(self, computed: T, wrong: Sequence[T], gold: T) -> tuple[T, T]:
         """Like `value` for the step that yields the answer: a compensated slip comes back to the gold value here."""
@@ -89,13 +87,16 @@ class Pen:
             steps=tuple(self.steps),
             check=tuple(self.checks),
             candidates=tuple(self.candidates),
-            program=self._quoted(program),
+            program=program,
             printed=printed,
             answer=answer,
             conclusion=conclusion,
             slots=tuple(self.slots),
-            flawed=self.flawed,
+            flawed=program if self._is_in_program() else self.flawed,
         )
+
+    def _is_in_program(self) -> bool:
+        return self.has_slipped and self.slip is not None and self.slots[self.slip.slot] == "program"
 
     def _quoted(self, statement: str) -> str:
         if self._is_fresh:

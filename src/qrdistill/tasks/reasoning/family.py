@@ -179,11 +179,13 @@ def _checked(family: Family, difficulty: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in difficulty.items():
         if name not in family.parameters:
             raise ConfigError(
-                f"task {family.name}: unknown difficulty parameter {name!r}{suggest(name, known)}; known ones are {', '.join(known)}"
+                f"task {family.name}: unknown difficulty parameter {name!r}{suggest(name, known)}; "
+                f"known ones are {', '.join(known)}"
             )
         default = family.parameters[name]
         if type(value) is not type(default):
             raise ConfigError(
-                f"task {family.name}: difficulty parameter {name} is {value!r}, expected {type(default).__name__} like {default!r}"
+                f"task {family.name}: difficulty parameter {name} is {value!r}, "
+                f"expected {type(default).__name__} like {default!r}"
             )
     return {**family.parameters, **difficulty}

@@ -13,7 +13,7 @@ from random import Random
 
 from qrdistill.config import WorkedSolutionTeacherConfig
 from qrdistill.errors import ConfigError
-from qrdistill.tasks.base import SlipKind, SolvableTask, Slip, Solution, Task
+from qrdistill.tasks.base import Slip, SlipKind, Solution, SolvableTask, Task
 from qrdistill.tasks.programs import ProgramError, run_program
 from qrdistill.teacher.base import Reply
 from qrdistill.teacher.styles import style_named
