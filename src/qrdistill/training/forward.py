@@ -19,8 +19,8 @@ from qrdistill.routing.sketch import GradientSketch
 from qrdistill.students import PathTokens, Student, pack
 from qrdistill.training.pool import StepWork
 
-LOGIT_FLOATS = 2**25
-"""Logits held at once (128 MB in float32)."""
+LOGIT_FLOATS = 2**24
+"""Logits held at once (64 MB in float32)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,7 +187,7 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
     progress.start(trainer.num_steps, "train")
     progress.advance(trainer.step)
     try:
-        with trainer.run.metrics.open("a", encoding="utf-8") as log:
+        with trainer.run.metrics.open("a", encoding="utf-8", buffering=1) as log:
             for work in _remaining_work(trainer):
                 began = time.perf_counter()
                 _probe(trainer)
