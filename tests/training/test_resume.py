@@ -34,7 +34,7 @@ def outcome(run: Run) -> tuple[dict[str, bytes], list[Route], list[dict]]:
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     for line in lines:
         line.pop("train/seconds_s")
-    return files, [route for route in run.ledger.all(Route)], lines
+    return files, run.ledger.all(Route), lines
 
 
 @pytest.mark.parametrize("checkpoint_steps", [1, 3])
