@@ -7,9 +7,11 @@ from typing import Any
 
 from qrdistill.config import Config, QuestionsConfig
 from qrdistill.tasks.base import Task
+from qrdistill.tasks.jsonl import JsonlTask
 from qrdistill.tasks.reasoning import FAMILIES, ReasoningTask
 
 TASKS: dict[str, Callable[[Any, QuestionsConfig, int], Task]] = {
+    "jsonl": JsonlTask,
     "reasoning": lambda config, questions, seed: ReasoningTask.from_config(config, seed, FAMILIES),
 }
 """Task kind -> factory(task config, questions config, seed). A new kind is a small file and one entry here."""

@@ -9,12 +9,14 @@ from qrdistill.store import Run
 from qrdistill.tasks.base import Task
 from qrdistill.teacher.base import Teacher
 from qrdistill.teacher.client.opening import open_teacher
+from qrdistill.teacher.replay import ReplayTeacher
 from qrdistill.teacher.worked_solution import WorkedSolutionTeacher
 
 TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
 """From a teacher's config, the run (opened for writing) and its tasks to the teacher."""
 
 TEACHERS: dict[str, TeacherFactory] = {
+    "replay": lambda config, run, tasks: ReplayTeacher(config),
     "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(config, tasks=tasks, seed=run.config.seed),
     "openai_compatible": lambda config, run, tasks: open_teacher(config, run),
 }

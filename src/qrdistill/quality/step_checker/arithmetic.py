@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from qrdistill.quality.step_checker.finding import Finding
+from qrdistill.quality.step_checker.finding import Finding, is_asserted
 
 _OPERATORS = {"+": "+", "-": "-", "−": "-", "–": "-", "*": "*", "×": "*", "·": "*", "⋅": "*", "/": "/", "÷": "/", "^": "**"}
 _OPERATOR_WORDS = {"plus": "+", "minus": "-", "times": "*", "mod": "%", "modulo": "%", "x": "*"}
@@ -327,6 +327,8 @@ def _check_chain(chain: _Chain, text: str) -> Iterator[Finding]:
         if left is None or right is None or not (left.num_operators or right.num_operators or len(sides) > 2):
             continue
         if relation.endswith("w") and not (left.num_operators and not right.num_operators):
+            continue
+        if not is_asserted(text, left.start, right.end):
             continue
         is_true = _holds(left, relation.removesuffix("w"), right, chain.remainder)
         quote = text[left.start : right.end]

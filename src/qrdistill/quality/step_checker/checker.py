@@ -15,6 +15,7 @@ from qrdistill.quality.step_checker.arithmetic import check_arithmetic
 from qrdistill.quality.step_checker.claims import check_claims
 from qrdistill.quality.step_checker.equations import check_equations
 from qrdistill.quality.step_checker.finding import Finding
+from qrdistill.quality.step_checker.options import check_options
 from qrdistill.quality.step_checker.programs import check_program, find_programs, without_programs
 from qrdistill.tasks.verify import grade_response
 from qrdistill.types import JudgeVerdict, Question
@@ -59,6 +60,7 @@ def check_text(question: Question, text: str) -> list[Finding]:
     programs = find_programs(text)
     prose = without_programs(text, programs)
     findings = [*check_arithmetic(prose), *check_claims(prose), *check_equations(question.text, prose)]
+    findings += check_options(question, prose)
     findings += [finding for program in programs if (finding := check_program(text, program, answer))]
     final = _check_answer(question, prose, answer, findings)
     return [*findings, *([final] if final else [])]

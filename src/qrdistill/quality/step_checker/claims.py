@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from math import gcd
 
-from qrdistill.quality.step_checker.finding import Finding
+from qrdistill.quality.step_checker.finding import Finding, is_asserted
 from qrdistill.tasks.facts import LEGS, MONTH_DAYS, UNITS, WEEKDAYS, plural
 
 _NUMBER_WORDS = {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6} | {
@@ -44,7 +44,7 @@ def check_claims(text: str) -> list[Finding]:
 def _findings(text: str) -> Iterator[Finding]:
     for pattern, check in RULES:
         for match in pattern.finditer(text):
-            reason = check(match)
+            reason = check(match) if is_asserted(text, *match.span()) else None
             if reason is not None:
                 yield Finding(quote=match.group().strip(), is_true=not reason, reason=reason)
 
@@ -109,6 +109,13 @@ def _parity(match: re.Match[str]) -> str | None:
     return "" if claimed == is_even else f"{number} is {'even' if is_even else 'odd'}"
 
 
+def _leap(match: re.Match[str]) -> str | None:
+    year = int(match[1])
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    claimed = not match[2]
+    return "" if claimed == is_leap else f"{year} is {'a' if is_leap else 'no'} leap year"
+
+
 def _legs(match: re.Match[str]) -> str | None:
     animal, legs = match["animal"].lower(), _count(match["count"])
     return "" if _ANIMALS[animal] == legs else f"{animal}: {_ANIMALS[animal]} legs"
@@ -159,6 +166,7 @@ RULES: tuple[Rule, ...] = (
     _rule(rf"\b(?:divisors|factors) of {_INT}(?: are|:| =)? {_LIST}", _divisors),
     _rule(rf"\b(?:gcd|GCD)\({_LIST}\) (?:=|is) {_INT}", _gcd),
     _rule(rf"\b(?:gcd|greatest common divisor) of {_LIST} is {_INT}", _gcd),
+    _rule(r"\b([12]\d{3}) is (?:(not|no) )?(?:a )?leap year", _leap),
     _rule(r"(?<![\d.])(\d+) ends (?:in|with) (\d+)\b", _ends_in),
     _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} is (not )?(?:an )?(even|odd)\b", _parity),
     _rule(
@@ -172,7 +180,7 @@ RULES: tuple[Rule, ...] = (
         _unit,
     ),
     _rule(
-        rf"\b(?P<month>{'|'.join(MONTH_DAYS)}) (?:only )?has (?:only |just )?(?P<count>\d+) days\b",
+        rf"(?<!before )(?<!after )\b(?P<month>{'|'.join(MONTH_DAYS)}) (?:only )?has (?:only |just )?(?P<count>\d+) days\b",
         _month,
     ),
     _rule(

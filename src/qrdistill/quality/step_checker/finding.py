@@ -1,8 +1,16 @@
-"""What a check of one statement found."""
+"""What a check of one statement found, and whether the text asserts the statement at all."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_NOT_ASSERTED_BEFORE = re.compile(
+    r"(?i)\b(?:whether|if|neither|nor|unless|suppose|assum(?:e|ing)|pretend|would|mistaken(?:ly)?|wrong(?:ly)?|one might)\b"
+)
+_NOT_ASSERTED_AFTER = re.compile(
+    r"(?i)^\s*(?:\?|,? (?:which|but that|but this|and that) (?:is|would be) (?:wrong|false|incorrect|not))"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,3 +20,14 @@ class Finding:
     quote: str
     is_true: bool
     reason: str = ""
+
+
+def is_asserted(text: str, start: int, end: int) -> bool:
+    """Whether text[start:end] is said to be so, not asked, supposed or rejected in the same clause.
+
+    >>> text = "Whether 1900 is a leap year does not matter."
+    >>> is_asserted(text, 8, 27), is_asserted(text, 0, 7)
+    (False, True)
+    """
+    clause = max(text.rfind(mark, 0, start) for mark in (".", "\n", ";", ":", "!")) + 1
+    return not _NOT_ASSERTED_BEFORE.search(text[clause:start]) and not _NOT_ASSERTED_AFTER.match(text[end : end + 40])

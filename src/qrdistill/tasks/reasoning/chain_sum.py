@@ -11,7 +11,7 @@ from qrdistill.tasks.reasoning.family import Draft, Family
 from qrdistill.types import Question
 
 
-def read(item: dict[str, Any], _: float) -> Draft:
+def read(item: dict[str, Any]) -> Draft:
     """Ask for the value of a chain."""
     expression: str = item["metadata"]["expression"]
     return Draft(

@@ -66,19 +66,19 @@ class Pen:
 
     def fact(self, statement: str) -> None:
         """State a fact."""
-        self.facts.append(Fact(statement=self._quoted(statement)))
+        self.facts.append(Fact(statement=self.quoted(statement)))
 
     def step(self, statement: str, brief: str) -> None:
         """State a step in words (with {} for the claim) and as the bare claim."""
-        self.steps.append(Step(statement=statement.format(self._quoted(brief)), brief=brief))
+        self.steps.append(Step(statement=statement.format(self.quoted(brief)), brief=brief))
 
     def check(self, statement: str, brief: str) -> None:
         """State a step of the check from the answer back to the question."""
-        self.checks.append(Step(statement=statement.format(self._quoted(brief)), brief=brief))
+        self.checks.append(Step(statement=statement.format(self.quoted(brief)), brief=brief))
 
     def candidate(self, statement: str, objection: str) -> None:
         """State an idea that is weighed and dropped."""
-        self.candidates.append(Candidate(statement=self._quoted(statement), objection=objection))
+        self.candidates.append(Candidate(statement=self.quoted(statement), objection=objection))
 
     def solution(self, *, program: str, printed: str, answer: str, conclusion: str = "") -> Solution:
         """Everything written so far as one solution."""
@@ -98,7 +98,8 @@ class Pen:
     def _is_in_program(self) -> bool:
         return self.has_slipped and self.slip is not None and self.slots[self.slip.slot] == "program"
 
-    def _quoted(self, statement: str) -> str:
+    def quoted(self, statement: str) -> str:
+        """The statement; remembered as the flawed one if a slip has just hit it."""
         if self._is_fresh:
             self.flawed, self._is_fresh = statement, False
         return statement

@@ -43,15 +43,14 @@ class Draft:
 class Family:
     """One sort of question. `parameters` holds every difficulty parameter a recipe may set, with its default.
 
-    `read` turns a generator's item into a draft, or None to skip it (its second argument is a fixed pseudo-random number in
-    [0, 1) for thinning). `derive` writes the solution of a question through a pen.
+    `read` turns a generator's item into a draft, or None to skip it. `derive` writes the solution of a question through a pen.
     """
 
     name: str
     dataset: str
     kind: AnswerKind
     parameters: Mapping[str, Any]
-    read: Callable[[dict[str, Any], float], Draft | None]
+    read: Callable[[dict[str, Any]], Draft | None]
     derive: Callable[[Question, Pen], Solution]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Generator parameters that belong to the family and cannot be set."""
@@ -148,7 +147,7 @@ class ReasoningTask:
                 last_new = self._next_draw if question.split == split else last_new
 
     def _read(self, item: dict[str, Any]) -> Question | None:
-        draft = self.family.read(item, unit_hash(self.name, item["question"]))
+        draft = self.family.read(item)
         if draft is None or (key := normalise(draft.text)) in self._seen:
             return None
         self._seen.add(key)

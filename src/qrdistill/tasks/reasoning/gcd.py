@@ -11,7 +11,7 @@ from qrdistill.tasks.reasoning.family import Draft, Family
 from qrdistill.types import Question
 
 
-def read(item: dict[str, Any], _: float) -> Draft:
+def read(item: dict[str, Any]) -> Draft:
     """Ask for the greatest common divisor."""
     numbers: list[int] = item["metadata"]["numbers"]
     listed = f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"

@@ -24,7 +24,7 @@ class _Group:
         return f"{self.count} {self.animal if self.count == 1 else plural(self.animal)}"
 
 
-def read(item: dict[str, Any], _: float) -> Draft:
+def read(item: dict[str, Any]) -> Draft:
     """Ask for the legs of a few animals."""
     animals: dict[str, int] = item["metadata"]["animals"]
     named = [_Group(animal, count, 0, 0).named for animal, count in animals.items()]

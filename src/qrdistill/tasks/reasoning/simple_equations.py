@@ -11,7 +11,7 @@ from qrdistill.tasks.reasoning.family import Draft, Family
 from qrdistill.types import Question
 
 
-def read(item: dict[str, Any], _: float) -> Draft | None:
+def read(item: dict[str, Any]) -> Draft | None:
     """Ask for the unknown."""
     variable, equation = item["metadata"]["variable"], item["metadata"]["equation"]
     left, right = equation.split(" = ")

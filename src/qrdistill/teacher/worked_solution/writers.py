@@ -41,10 +41,11 @@ def _fact(solution: Solution, random: Random) -> str:
 
 def _backward(solution: Solution, random: Random) -> str:
     forward = random.choice(("Forward", "Going forward"))
-    back = random.choice(("Check back from", "Now back from"))
+    back = random.choice(("Check back", "Now back"))
+    back = back if solution.printed in ("yes", "no") else f"{back} from {solution.printed}"
     traced = "; ".join(step.statement for step in solution.check)
     end = random.choice(("This fits.", "It agrees."))
-    return _close([f"{forward}: {_briefs(solution.steps)}.", f"{back} {solution.printed}: {traced}.", end], solution)
+    return _close([f"{forward}: {_briefs(solution.steps)}.", f"{back}: {traced}.", end], solution)
 
 
 def _tot(solution: Solution, random: Random) -> str:
