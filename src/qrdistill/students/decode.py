@@ -29,8 +29,11 @@ ANSWER_LINE = re.compile(
     r"(?:^|\n|[.!?:] )[\s*>#-]*(?:(?:So|Thus|Hence|Therefore),? )?[Tt]he (?:final )?answer is[^\n?]*\w[^\n?]*\n"
 )
 """A finished line that states the answer in the asked-for form (not a question). What follows it is a run-on."""
-RUN_ON = re.compile(r"\n\s*(?:Question|Q|User|Human)\s*:")
+RUN_ON = re.compile(r"(?:^|\n)\s*(?:Question|Q|User|Human)\s*:")
 """The student begins a new question of its own; the text is cut before it."""
+LOOP_PERIOD, LOOP_TOKENS = 32, 24
+"""A row loops when its last tokens repeat with some period of at most `LOOP_PERIOD`, for three periods and `LOOP_TOKENS` tokens
+beyond one. Greedy decoding hardly ever leaves a loop, so the row ends, as cut off."""
 
 _PREFILL_TOKENS = 4096
 """Prompt tokens that go through the model at once."""
@@ -69,7 +72,7 @@ def decode(
     """Answer prompts greedily.
 
     A row ends at an end token, after a line that states the answer (`ANSWER_LINE`), where a new question begins (`RUN_ON`, cut
-    off), or at `max_new_tokens` (or the end of the model's window).
+    off): finish "stop"; or at `max_new_tokens`, the end of the model's window or in a loop (`is_loop`): finish "length".
 
     Args:
         student: the student; its adapter is applied.
@@ -175,6 +178,19 @@ def _masks(student: Student, slot_Q: Tensor, slot_L: Tensor, first_B: Tensor) ->
     return student.masks(seen_BQL, lambda window: seen_BQL & (distance_QL < window)[None], longest=len(slot_L))
 
 
+def is_loop(ids: Sequence[int]) -> bool:
+    """Whether a row's newest tokens go round in circles (see `LOOP_PERIOD`).
+
+    >>> is_loop([1, 2] * 13), is_loop([1, 2] * 12), is_loop(range(100))
+    (True, False, False)
+    """
+    for period in range(1, min(LOOP_PERIOD, len(ids) // 3) + 1):
+        span = max(3 * period, LOOP_TOKENS + period)
+        if len(ids) >= span and ids[-1] == ids[-1 - period] and ids[-span:-period] == ids[-span + period :]:
+            return True
+    return False
+
+
 class _StopFinder:
     """Decides after each token whether a row is over."""
 
@@ -194,7 +210,7 @@ class _StopFinder:
                 return Decoded(text=text[: run_on.start()], num_tokens=len(row.new_ids), finish="stop")
             if answer := ANSWER_LINE.search(text):
                 return Decoded(text=text[: answer.end()].rstrip("\n"), num_tokens=len(row.new_ids), finish="stop")
-        if len(row.new_ids) >= row.limit:
+        if len(row.new_ids) >= row.limit or is_loop(row.new_ids):
             return self._decoded(row.new_ids, "length")
         return None
 

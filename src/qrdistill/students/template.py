@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from qrdistill.errors import DataError
 
-PLAIN_LAYOUT = "Question: {prompt}\nAnswer:\n"
+PLAIN_LAYOUT = "Question: {prompt}\n\nSolution:\n"
 """Layout for base models without a chat template. It ends with a line break, so no tokenizer has to guess a leading space."""
 
 Mode = Literal["chat", "plain"]
