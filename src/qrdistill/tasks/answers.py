@@ -1,27 +1,118 @@
-"""Extraction: the final answer a response states, and where."""
+"""Extraction: the final answer a response states, and where.
+
+The last explicitly stated answer wins. A response is cut into turns and the first turn that states an answer is the reply; in it
+explicit statements (:mod:`qrdistill.tasks.extract.statements`) are read from the last to the first, and the first one that reads as
+an answer of the kind is the final answer - unless it is taken back right after ("wait, that's wrong") and nothing replaces it, or
+it names more than one answer. Where nothing is explicit, a few places that can only be meant as the answer are tried
+(:mod:`qrdistill.tasks.extract.lenient`). A letter, word or number that merely occurs is never an answer, and neither is an empty
+reply.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from qrdistill.tasks.extract import choice, formula, lenient, nli, number, yesno
+from qrdistill.tasks.extract.options import Options
+from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, corrections, explicit, withdrawn
+from qrdistill.tasks.extract.text import segments, view
 from qrdistill.types import AnswerKind
 
-_CUE = re.compile(r"(?i)(?:answer(?:\s+is)?\s*[:=]?|\\boxed\{|####)[\s*$(]*")
-_VALUE = {
-    "number": r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?",
-    "math": r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?",
-    "yesno": r"(?i:yes|no)\b",
-    "nli": r"(?i:entailment|contradiction|neutral)\b",
+Choices = Sequence[tuple[str, str]] | None
+Reader = Callable[[str, Statement], Found]
+
+_READERS: dict[AnswerKind, Reader] = {
+    "yesno": yesno.read,
+    "nli": nli.read,
+    "number": number.read,
+    "math": formula.read,
 }
 
 
-def extract(kind: AnswerKind, choices: Sequence[tuple[str, str]] | None, response: str) -> tuple[str, int, int] | None:
-    """The last stated answer and its span, or None."""
-    pattern = _VALUE.get(kind) or "(?:" + "|".join(re.escape(label) for label, _ in choices or ()) + r")\b"
-    found = None
-    for cue in _CUE.finditer(response):
-        value = re.match(pattern, response[cue.end() :])
-        if value:
-            found = (value.group(), cue.end(), cue.end() + value.end())
+def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
+    """The final answer of a response with its span in the raw text; a refusal says why a stated one is none; None: nothing stated.
+
+    >>> extract("number", None, "3 * 8 = 24. The answer is 24.").value
+    '24'
+    """
+    plain = view(response)
+    text, bold = lenient.emphasis(plain.text)
+    options = Options.of(choices or ())
+    found: Found = None
+    for start, end in segments(text):
+        found = _read_turn(kind, options, text, start, end, bold)
+        if found is not None:
+            break
+    if found is None:
+        return None
+    raw_start, raw_end = plain.raw_span(found.start, found.end)
+    if isinstance(found, Refusal):
+        return Refusal(found.reason, raw_start, raw_end)
+    return Reading(found.value, raw_start, raw_end, found.is_strict)
+
+
+def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: int, bold: list[tuple[int, int]]) -> Found:
+    """The final answer of one turn."""
+
+    def read(statement: Statement) -> Found:
+        return choice.read(text, statement, options) if kind == "choice" else _READERS[kind](text, statement)
+
+    statements = explicit(text, start, end, kind)
+    weak: list[Statement] = []
+    if kind == "choice":
+        strong, weak = choice.explicit(text, start, end, options)
+        statements = sorted(statements + strong, key=lambda statement: statement.start)
+    statements = formula.merge_boxes(text, statements) if kind == "math" else statements
+    if statements:
+        statements += corrections(text, statements[0].start, end)
+        statements.sort(key=lambda statement: statement.start)
+    for index in range(len(statements) - 1, -1, -1):
+        statement = statements[index]
+        if statement.source == "correction" and not any(_is_answer(read(earlier)) for earlier in statements[:index]):
+            continue
+        found = read(statement)
+        if isinstance(found, Reading):
+            taken_back = withdrawn(text, statement.end, end)
+            if taken_back >= 0:
+                later = _read_leniently(kind, options, text, taken_back, end, bold, weak, read)
+                return later or Refusal("the answer was taken back", found.start, found.end)
+            return _agreed(text, statements, index, found, read)
+        if found is not None:
+            return found
+    return _read_leniently(kind, options, text, start, end, bold, weak, read)
+
+
+def _is_answer(found: Found) -> bool:
+    return found is not None
+
+
+def _agreed(text: str, statements: list[Statement], index: int, found: Reading, read: Callable[[Statement], Found]) -> Found:
+    """The reading of a box, refused if the box right before it is its alternative ("boxed A or boxed B")."""
+    if index and statements[index].source == statements[index - 1].source == "boxed":
+        pair = formula.merge_boxes(text, statements[index - 1 : index + 1])
+        if len(pair) == 1:
+            other = read(statements[index - 1])
+            if isinstance(other, Reading) and other.value != found.value:
+                return Refusal("more than one answer is boxed", other.start, found.end)
     return found
+
+
+def _read_leniently(
+    kind: AnswerKind,
+    options: Options,
+    text: str,
+    start: int,
+    end: int,
+    bold: list[tuple[int, int]],
+    weak: list[Statement],
+    read: Callable[[Statement], Found],
+) -> Found:
+    places = lenient.places(text, start, end, bold) + [statement for statement in weak if statement.start >= start]
+    places.sort(key=lambda statement: (statement.start, statement.end))
+    if kind == "choice" and choice.restates_list(text, start, end, options):
+        places = [place for place in places if place.source not in {"line", "lead"}]
+    for place in reversed(places):
+        found = read(place)
+        if found is not None:
+            return found
+    return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from qrdistill.tasks.answers import extract
+from qrdistill.tasks.compare.quantity import equal, parse_quantity
+from qrdistill.tasks.extract.statements import Refusal
 from qrdistill.types import AnswerKind, Verdict
 
-GRADER_VERSION = "0"
+GRADER_VERSION = "1"
 """Changes whenever any rule of extraction or comparison changes; saved with every verdict."""
 
 Choices = Sequence[tuple[str, str]] | None
@@ -33,23 +34,23 @@ def grade_response(kind: AnswerKind, gold: str, choices: Choices, response: str)
     found = extract(kind, choices, response)
     if found is None:
         return Grade(verdict="unparsed", reason="no final answer was stated")
-    value, start, end = found
+    if isinstance(found, Refusal):
+        return Grade(verdict="unparsed", start=found.start, end=found.end, reason=found.reason)
     return Grade(
-        verdict="match" if _equal(kind, gold, value) else "differ",
-        extracted=value,
-        start=start,
-        end=end,
+        verdict="match" if _equal(kind, gold, found.value) else "differ",
+        extracted=found.value,
+        start=found.start,
+        end=found.end,
         reason="compared",
-        is_strict=True,
+        is_strict=found.is_strict,
     )
 
 
 def _equal(kind: AnswerKind, gold: str, value: str) -> bool:
     if kind in ("number", "math"):
-        try:
-            return Fraction(gold.replace(",", "")) == Fraction(value.replace(",", ""))
-        except (ValueError, ZeroDivisionError):
-            return gold.strip() == value.strip()
+        first, second = parse_quantity(gold), parse_quantity(value)
+        if first and second:
+            return equal(first, second)
     return gold.strip().casefold() == value.strip().casefold()
 
 

@@ -20,6 +20,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from qrdistill.types import AnswerKind
+
 Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "conclusion"]
 
 
@@ -66,20 +68,37 @@ _COPULA = (
     r"(?:(?:[ ]|(?<='s)|(?<=\bans\.))?(?:'s|is|are|was|were|would[ ]be|will[ ]be|should[ ](?:instead[ ])?be|should[ ]have[ ]been|must[ ]be|has[ ]to[ ]be|"
     r"can[ ]only[ ]be|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains)(?!\w)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
 )
-_CUE = re.compile(
-    rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:answers?|ans\.?)(?![\w\"']?\w)(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
-    re.IGNORECASE | re.MULTILINE,
-)
+_NOUNS = {
+    "": r"(?:answers?|ans\.?)",
+    "nli": r"(?:answers?|ans\.?|labels?|relation(?:ship)?|classification|verdict|category|inference|judge?ment|prediction)",
+}
+_VALUE_NOUNS = r"|(?:final|correct|overall|required|desired)[ ](?:result|value|total|number|amount|solution|count)"
+
+
+def _cue_regex(nouns: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?![\w\"']?\w)(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+_CUES = {
+    "choice": _cue_regex(_NOUNS[""]),
+    "yesno": _cue_regex(_NOUNS[""]),
+    "nli": _cue_regex(_NOUNS["nli"]),
+    "number": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
+    "math": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
+}
 _GAP = re.compile(r"[ \t:*_>`\"]*(?:\n[ \t>*_`\-]*){0,3}")
 _NOT_ASSERTED = re.compile(
-    r"(?:\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|say|when|because|since|that|how|why)[, ](?P<only_near>(?:that[ ])?(?:the|my|your|our|its|this)?[ ]?)$"
-    r"|(?:\b(?:n[o']t|never|cannot|can't|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]|its[ ]|this[ ])?$"
+    r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
+    r"|the[ ]case)\b[^.;:!?\n]{0,30}$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
     r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest|be[ ]tempted)\b[^.;:!?\n]{0,40}$"
-    r"|\b(?:some|someone|somebody|people|many|others|students|one[ ]friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.;:!?\n]{0,40}$)",
+    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.;:!?\n]{0,40}$",
     re.IGNORECASE,
 )
-_CONDITION = re.compile(r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
@@ -122,8 +141,8 @@ def sentence_end(text: str, start: int, end: int) -> int:
     return found.start() if found else end
 
 
-def explicit(text: str, start: int, end: int) -> list[Statement]:
-    """The explicit statements in text[start:end], in order."""
+def explicit(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
+    """The explicit statements in text[start:end] (which nouns make a cue depends on the kind), in order."""
     found: list[Statement] = []
     if "\\" in text:
         found += _boxes(text, start, end)
@@ -138,11 +157,19 @@ def explicit(text: str, start: int, end: int) -> list[Statement]:
             for pair in _JSON.finditer(text, start, end)
             if pair.lastgroup
         ]
-    found += _cues(text, start, end)
-    if found:
-        first = min(statement.start for statement in found)
-        found += _corrections(text, first, end)
+    found += _cues(text, start, end, _CUES[kind])
     found.sort(key=lambda statement: statement.start)
+    return found
+
+
+def corrections(text: str, start: int, end: int) -> list[Statement]:
+    """Corrections in text[start:end]; they count only behind an explicit statement."""
+    found = []
+    for correction in _CORRECTION.finditer(text, start, end):
+        content = correction.end()
+        close = sentence_end(text, content, end)
+        if content < close and not (close < end and text[close] == "?"):
+            found.append(Statement(content, close, "correction", correction.group("pronoun") is None))
     return found
 
 
@@ -182,11 +209,11 @@ def closing_brace(text: str, start: int, end: int) -> int:
     return -1
 
 
-def _cues(text: str, start: int, end: int) -> list[Statement]:
+def _cues(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[Statement]:
     found = []
-    for cue in _CUE.finditer(text, start, end):
+    for cue in pattern.finditer(text, start, end):
         before = text[max(start, cue.start() - 90) : cue.start()]
-        if not _is_asserted(before):
+        if _NOT_ASSERTED.search(before):
             continue
         content = cue.end()
         gap = _GAP.match(text, content, end)
@@ -198,24 +225,4 @@ def _cues(text: str, start: int, end: int) -> list[Statement]:
         is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
         if content < close:
             found.append(Statement(content, close, "cue", is_assignment))
-    return found
-
-
-def _is_asserted(before: str) -> bool:
-    """Whether a cue preceded by `before` is claimed by the writer (see the module's rules)."""
-    denied = _NOT_ASSERTED.search(before)
-    if denied is None:
-        return True
-    if denied.group("only_near") is not None:
-        return _CONDITION.match(denied.group()) is None
-    return False
-
-
-def _corrections(text: str, start: int, end: int) -> list[Statement]:
-    found = []
-    for correction in _CORRECTION.finditer(text, start, end):
-        content = correction.end()
-        close = sentence_end(text, content, end)
-        if content < close and not (close < end and text[close] == "?"):
-            found.append(Statement(content, close, "correction", correction.group("pronoun") is None))
     return found

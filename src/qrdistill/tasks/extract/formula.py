@@ -1,0 +1,175 @@
+"""Reading a mathematical answer: the formula, number or word a statement gives, as written.
+
+Rules:
+
+* A box, a tag or a JSON value is the answer as a whole. Boxes joined by nothing but "and", "or" or commas are one answer with
+  several values.
+* After a cue: the formula in ``$...$``, ``\\(...\\)`` or ``\\[...\\]``; formulas joined by "and", "or" or commas are one answer. With
+  several formulas in running text only one that the clause ends in counts ("the value of $x$ is $5$").
+* Without delimiters: the clause if it is a formula ("x = 5", "2*sqrt(3)", "(1, 5)") or at most four words ("Evelyn", "all real
+  numbers"); a number in a sentence is read as :mod:`qrdistill.tasks.extract.number` does.
+* Without an explicit statement: a last line that is only a formula, a bold one that stands alone, a concluding sentence with one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from qrdistill.tasks.extract import number
+from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
+
+_FILLER = re.compile(
+    r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by|as[ ]follows|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|about|approximately|roughly"
+    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?:[ ]of)?)\b)+",
+    re.IGNORECASE,
+)
+_OPENERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$", "$": "$"}
+_OPEN = re.compile(r"\\\[|\\\(|\$\$|(?<!\\)\$")
+_JOIN = re.compile(r"[ ]?(?:,?[ ]?(?:and|or|and/or)[ ]|,[ ])(?:(?:also|either|even|possibly|maybe|perhaps)[ ])?", re.IGNORECASE)
+_VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
+_STOP = re.compile(
+    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|given|based|due|while|whereas|so|therefore|rather|instead|not|by|obtained|with|in[ ]the|\(since|\(because|\(as|\(or)\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
+    re.IGNORECASE,
+)
+_FUNCTION = re.compile(
+    r"\\(?:text|mathrm|textrm|mbox|mathbf|textbf|operatorname)\{[^{}]*\}|\\[A-Za-z]+|(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|infty|or|and|union|cup|theta|frac|abs|max|min|cbrt|mod|DNE"
+    r"|cm|mm|km|kg|square|cubic|units?|degrees?|inches|feet|meters|metres|miles|dollars|cents|percent|hours|minutes|seconds|days|years)(?![A-Za-z])"
+)
+_WORDS = re.compile(r"[A-Za-z]{2,}")
+_ABSTAINS = re.compile(
+    r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b", re.IGNORECASE
+)
+
+
+def merge_boxes(text: str, statements: list[Statement]) -> list[Statement]:
+    """Boxes that follow each other as parts of one answer become one statement that spans them."""
+    merged: list[Statement] = []
+    for statement in statements:
+        last = merged[-1] if merged else None
+        if last and last.source == statement.source == "boxed" and _BETWEEN_BOXES.fullmatch(text, last.end, statement.start):
+            merged[-1] = Statement(last.start, statement.end, "boxed", True)
+        else:
+            merged.append(statement)
+    return merged
+
+
+_BETWEEN_BOXES = re.compile(
+    r"\}(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:,|;|&|(?:,[ ]?)?(?:\\text\{)?[ ]?(?:and|or)[ ]?\}?)(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:[a-zA-Z](?:_\{?\w\}?)?[ ]?=[ ]?)?\\(?:boxed|fbox)[ ]?\{"
+)
+
+
+def read(text: str, statement: Statement) -> Found:
+    """The answer a statement gives, as written."""
+    start, end = statement.start, statement.end
+    if statement.source in {"boxed", "tag", "json"}:
+        return _whole(text, start, end, statement.source)
+    if statement.source in {"line", "lead", "bold"}:
+        return _alone(text, statement)
+    filler = _FILLER.match(text, start, end)
+    at = filler.end() if filler else start
+    opened = _OPEN.match(text, at)
+    if opened and (content := _formula(text, opened)) is not None:
+        return _joined(text, content, end, is_strict=statement.source == "cue")
+    inner = _segments(text, at, end)
+    if inner:
+        return _last_of(text, inner, end)
+    return _plain(text, at, end, statement)
+
+
+def _whole(text: str, start: int, end: int, source: str) -> Found:
+    value = _BETWEEN_BOXES.sub(", ", text[start:end]) if source == "boxed" else text[start:end]
+    if source == "json":
+        value = value.replace("\\\\", "\\")
+    return Reading(value.strip(), start, end, True) if value.strip(" $.{}") else None
+
+
+def _formula(text: str, opened: re.Match[str]) -> tuple[int, int, int] | None:
+    """(start, end, end of the delimiter) of the formula behind an opening delimiter."""
+    close = text.find(_OPENERS[opened.group()], opened.end(), opened.end() + 2000)
+    if opened.group() == "$":
+        while close > 0 and text[close - 1] == "\\":
+            close = text.find("$", close + 1, opened.end() + 2000)
+    if close < 0 or not text[opened.end() : close].strip():
+        return None
+    return opened.end(), close, close + len(opened.group())
+
+
+def _segments(text: str, start: int, end: int) -> list[tuple[int, int, int]]:
+    found, at = [], start
+    while (opened := _OPEN.search(text, at, end)) is not None:
+        content = _formula(text, opened)
+        if content is None or content[2] > end + 2000:
+            break
+        found.append(content)
+        at = content[2]
+    return found
+
+
+def _joined(text: str, content: tuple[int, int, int], end: int, is_strict: bool) -> Found:
+    """The formula at the head of a clause, with those joined to it."""
+    start, close, after = content
+    parts = [text[start:close].strip()]
+    while (join := _JOIN.match(text, after)) is not None:
+        opened = _OPEN.match(text, join.end())
+        following = _formula(text, opened) if opened else None
+        if following is not None:
+            parts.append(text[following[0] : following[1]].strip())
+            close, after = following[1], following[2]
+        elif _VALUE_NEXT.match(text, join.end(), end) and re.match(r"[^A-Za-z]*[.,]?$", text[join.end() : end]):
+            parts.append(text[join.end() : end].strip())
+            close = after = end
+        else:
+            break
+    value = ", ".join(parts)
+    percent = re.compile(r"[ ]?(?:\\?%|percent\b)").match(text, after, end)
+    return Reading(value + "\\%" if percent else value, start, close, is_strict)
+
+
+def _last_of(text: str, inner: list[tuple[int, int, int]], end: int) -> Found:
+    """The formula a clause of words ends in."""
+    start, close, after = inner[-1]
+    if len(inner) > 1:
+        between = text[inner[-2][2] : start].rstrip("\\($[ ")
+        if not re.search(r"(?:\b(?:is|are|equals|be|of)|=|:)$", between):
+            return None
+    elif re.match(r"[ ]*(?:[-+=/]|times\b|plus\b)", text[after:end]):
+        return None
+    return Reading(text[start:close].strip(), start, close, False)
+
+
+def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
+    """A clause without formula delimiters."""
+    stop = _STOP.search(text, start, end)
+    close = stop.start() if stop and stop.start() > start else end
+    value = text[start:close].strip(" .,;:*_`\"'")
+    if not value:
+        return None
+    if is_formula(value):
+        return Reading(value, start, start + len(text[start:close].rstrip()), statement.source == "cue")
+    if any(char.isdigit() for char in value):
+        return number.read(text, Statement(start, end, statement.source, False))
+    if _ABSTAINS.match(value):
+        return Refusal("no value is given", start, close) if value.casefold().startswith(("unknown", "unclear", "can", "i don")) else None
+    if len(value.split()) <= 4 and statement.source == "cue":
+        return Reading(value, start, close, False)
+    return number.read(text, Statement(start, end, statement.source, False))
+
+
+def is_formula(value: str) -> bool:
+    """Whether a text holds nothing but mathematics (functions and units included)."""
+    return not _WORDS.search(_FUNCTION.sub(" ", value)) and any(char.isalnum() or char == "\\" for char in value)
+
+
+def _alone(text: str, statement: Statement) -> Found:
+    """A line or bold text that is a formula and nothing else."""
+    value = text[statement.start : statement.end].strip(" .*_`")
+    start = text.index(value, statement.start) if value else statement.start
+    opened = _OPEN.match(text, start)
+    if opened and (content := _formula(text, opened)) is not None:
+        rest = text[content[2] : statement.end].strip(" .*_`")
+        return Reading(text[content[0] : content[1]].strip(), content[0], content[1], False) if not rest else None
+    if not value or not is_formula(value) or re.match(r"(?:step\b|\d{1,2}[.)]$)", value, re.IGNORECASE):
+        return None
+    if any(char.isdigit() for char in value) or "=" in value:
+        return Reading(value, start, start + len(value), False)
+    return None
