@@ -80,6 +80,8 @@ class FaultServer:
     late_fault: str = ""
     retry_after: Sequence[str] = RETRY_AFTER
     keep_bodies: bool = True
+    upstream: str = ""
+    """A real server that answers what this one accepts (its tokens go on the bill)."""
 
     def __post_init__(self) -> None:
         self.accepted: list[Accepted] = []
@@ -196,11 +198,24 @@ class FaultServer:
         elif fault in {"drip", "blank_lines", "huge"}:
             await self._torture(fault, writer)
             return False
+        elif self.upstream and fault == "ok":
+            data = await self._forward(raw, call)
+            _write(writer, 200, data)
         else:
             data = json.dumps(self._completion(fault, call, text)).encode()
             _write(writer, 200, data[: len(data) // 2] if fault == "cut_json" else data)
         await writer.drain()
         return True
+
+    async def _forward(self, raw: bytes, call: Accepted) -> bytes:
+        import httpx2
+
+        async with httpx2.AsyncClient(trust_env=False, timeout=120) as client:
+            headers = {"Content-Type": "application/json"}
+            response = await client.post(f"{self.upstream}/chat/completions", content=raw, headers=headers)
+        usage = response.json()["usage"]
+        call.prompt_tokens, call.completion_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        return response.content
 
     def _completion(self, fault: str, call: Accepted, text: str) -> dict[str, Any]:
         finish = {"length": "length", "filter": "content_filter", "tool": "tool_calls"}.get(fault, "stop")

@@ -58,7 +58,7 @@ def killed(folder: Path, num_cells: int, kills: int, seed: int) -> int:
 
 
 def test_a_killed_run_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
-    assert killed(tmp_path, num_cells=600, kills=6, seed=4) >= 3
+    assert killed(tmp_path, num_cells=400, kills=4, seed=4) >= 2
 
 
 @pytest.mark.nightly
@@ -83,10 +83,10 @@ def test_a_cap_stops_the_run_within_its_limit_and_a_higher_one_resumes(tmp_path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT])
 def test_an_interrupt_lets_calls_in_flight_end(tmp_path: Path, number: int) -> None:
-    with FaultServer(latency_s=0.5) as server:
-        command = ["-m", "harness.drive", str(tmp_path), server.url, "60"]
+    with FaultServer(latency_s=0.3) as server:
+        command = ["-m", "harness.drive", str(tmp_path), server.url, "30"]
         process = start(command, environment=KEYS)
-        while len(server.accepted) < 12:
+        while len(server.accepted) < 12 and process.poll() is None:
             time.sleep(0.02)
         kill(process, number)
         started = time.monotonic()
@@ -100,15 +100,15 @@ def test_an_interrupt_lets_calls_in_flight_end(tmp_path: Path, number: int) -> N
         process = start(command, environment=KEYS)
         process.communicate(timeout=60)
         assert process.returncode == 0
-        check_books(tmp_path, server, 60)
-        assert len(server.accepted) == 60
+        check_books(tmp_path, server, 30)
+        assert len(server.accepted) == 30
 
 
 def test_two_processes_on_one_run(tmp_path: Path) -> None:
     with FaultServer(latency_s=0.3) as server:
         command = ["-m", "harness.drive", str(tmp_path), server.url, "24"]
         first = start(command, environment=KEYS)
-        while not server.accepted:
+        while not server.accepted and first.poll() is None:
             time.sleep(0.02)
         second = start(command, environment=KEYS)
         _, err = second.communicate(timeout=10)
