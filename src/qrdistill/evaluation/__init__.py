@@ -1,0 +1,1 @@
+"""Evaluation: decoding, scores with intervals, the team."""
