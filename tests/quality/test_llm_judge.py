@@ -93,20 +93,20 @@ def serve(answer: Callable[[str], str], **options: object) -> FaultServer:
 
 def test_an_honest_judge_keeps_the_sound_and_catches_every_planted_flaw() -> None:
     paths = [material(i) for i in range(40)]
-    controls = make_controls([("q", "15", GOOD)] * 20, num_judged=40, control_frac=0.04, seed=1)
+    controls = make_controls([("q", "15", GOOD)] * 20, num_bad=MIN_EACH, num_good=MIN_EACH, seed=1)
     with serve(honest, faults=MIXED) as server:
         one = LLMJudge(config(server.url))
         verdicts = judge(one, paths, controls)
-    counted = {verdict.path_id: verdict.decision for verdict in verdicts if verdict.judge == "llm"}
+    counted = {verdict.path_id: verdict.decision for verdict in verdicts if verdict.judge == one.name}
     assert {counted[path.id] for path in paths} == {"keep"}
-    found = one.audits["llm:judge-0"]
+    found = one.audits[one.names[0]]
     assert (found.catch_frac, found.false_reject_frac) == (1, 0)
     assert found.num_bad >= MIN_EACH <= found.num_good
 
 
 def test_a_lenient_judge_is_stopped_early() -> None:
     paths = [material(i) for i in range(400)]
-    controls = make_controls([], num_judged=400, control_frac=0.04, seed=1)
+    controls = make_controls([], num_bad=MIN_EACH, num_good=MIN_EACH, seed=1)
     with serve(lenient) as server, pytest.raises(UnsafeConfigError, match="planted bad"):
         judge(LLMJudge(config(server.url)), paths, controls)
     assert len(server.accepted) < 350
@@ -183,10 +183,11 @@ def test_a_path_never_ends_its_own_fence(path: str) -> None:
 def test_two_judges_and_their_disagreements() -> None:
     bad = material(1, "2 + 2 = 5, so 4 + 11 = 15. The answer is 15.")
     with serve(honest) as one, serve(lenient) as two:
-        verdicts = judge(LLMJudge(config(one.url, two.url)), [material(0), bad])
-    counted = {verdict.path_id: verdict.decision for verdict in verdicts if verdict.judge == "llm"}
+        both = LLMJudge(config(one.url, two.url))
+        verdicts = judge(both, [material(0), bad])
+    counted = {verdict.path_id: verdict.decision for verdict in verdicts if verdict.judge == both.name}
     assert counted == {"p0": "keep", "p1": "drop"}
-    assert set(disagreements(verdicts)) == {"p1"}
+    assert set(disagreements(verdicts, both.names)) == {"p1"}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_the_strictest_judge_counts(decisions: str, expected: str) -> None:
         JudgeVerdict(path_id="p", judge=f"llm:{i}", decision=decision, grade=i + 1)  # type: ignore[arg-type]
         for i, decision in enumerate(decisions.split())
     ]
-    assert combine(verdicts).decision == expected
+    assert combine(verdicts, name="llm").decision == expected
 
 
 def test_known_verdicts_cost_no_call_and_failed_calls_leave_a_hole() -> None:
@@ -214,13 +215,16 @@ def test_known_verdicts_cost_no_call_and_failed_calls_leave_a_hole() -> None:
 
 
 def test_controls_are_what_they_claim_to_be() -> None:
-    controls = make_controls([("q", "15", GOOD)] * 30, num_judged=1000, control_frac=0.1, seed=3)
-    bad = [control for control in controls if control.is_bad]
+    controls = make_controls([("q", f"{i}", GOOD) for i in range(40)], num_bad=50, num_good=50, seed=3)
+    bad = [control for control in controls if control.flaw]
     assert len(bad) == len(controls) - len(bad) == 50
-    assert all(is_sound(control.text) is not control.is_bad for control in controls)
+    assert all(is_sound(control.text) is not bool(control.flaw) for control in controls)
     assert all(control.flaw in control.text for control in bad)
-    assert all(control.text.rstrip(".").endswith(f"The answer is {control.gold}") for control in controls)
-    assert controls == make_controls([("q", "15", GOOD)] * 30, num_judged=1000, control_frac=0.1, seed=3)
+    assert all(control.id.split("/")[1] == ("bad" if control.flaw else "good") for control in controls)
+    assert all(
+        control.text.rstrip(".").endswith(f"The answer is {control.gold}") or control.text.endswith("15.") for control in controls
+    )
+    assert controls == make_controls([("q", f"{i}", GOOD) for i in range(40)], num_bad=50, num_good=50, seed=3)
 
 
 def test_a_spoilt_path_differs_in_one_statement_before_its_end() -> None:

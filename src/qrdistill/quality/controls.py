@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from qrdistill.config import content_hash
 from qrdistill.errors import UnsafeConfigError
 from qrdistill.types import Decision
 
@@ -34,9 +35,8 @@ class Control:
     question: str
     gold: str
     text: str
-    is_bad: bool
     flaw: str = ""
-    """The false statement, as it stands in the text."""
+    """The false statement, as it stands in the text; empty in a known-good control."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,29 +65,42 @@ class Audit:
         return self.falsely_rejected / self.num_good if self.num_good else math.nan
 
 
-def make_controls(paths: Sequence[tuple[str, str, str]], *, num_judged: int, control_frac: float, seed: int) -> list[Control]:
-    """Controls for a judged run: half known-bad, half known-good.
+def num_controls(num_judged: int, control_frac: float) -> int:
+    """How many controls of each sort belong among so many judged paths."""
+    return max(MIN_EACH, math.ceil(control_frac * num_judged / 2))
+
+
+def make_controls(paths: Sequence[tuple[str, str, str]], *, num_bad: int, num_good: int, seed: int) -> list[Control]:
+    """Controls in random order; the same paths and seed make the same ones.
 
     Args:
-        paths: (question, gold answer, text) of paths of the run with a right answer; some are copied and spoilt.
-        num_judged: paths the judge will read.
-        control_frac: controls as a share of those.
-        seed: the same seed makes the same controls.
+        paths: (question, gold answer, text) of paths of the run with a right answer; up to `num_bad` / 2 are copied and spoilt.
+        num_bad: known-bad controls.
+        num_good: known-good controls.
+        seed: of the choice.
     """
     dice = random.Random(f"controls/{seed}")
-    num_each = max(MIN_EACH, math.ceil(control_frac * num_judged / 2))
     spoilable = [path for path in paths if _STATEMENT.search(path[2])]
-    bad: list[Control] = []
-    for question, gold, text in dice.sample(spoilable, min(len(spoilable), num_each // 2)):
+    bad: dict[str, Control] = {}
+    for question, gold, text in dice.sample(spoilable, min(len(spoilable), num_bad // 2)):
         if spoilt := spoil(text, dice):
-            new, flaw = spoilt
-            bad.append(Control(id=f"{CONTROL}bad/{len(bad)}", question=question, gold=gold, text=new, is_bad=True, flaw=flaw))
-    while len(bad) < num_each:
-        bad.append(_problem(f"{CONTROL}bad/{len(bad)}", dice, is_bad=True))
-    good = [_problem(f"{CONTROL}good/{number}", dice, is_bad=False) for number in range(num_each)]
-    controls = bad + good
+            control = _control(question, gold, spoilt[0], spoilt[1])
+            bad[control.id] = control
+    while len(bad) < num_bad:
+        control = _problem(dice, is_bad=True)
+        bad[control.id] = control
+    good: dict[str, Control] = {}
+    while len(good) < num_good:
+        control = _problem(dice, is_bad=False)
+        good[control.id] = control
+    controls = [*bad.values(), *good.values()]
     dice.shuffle(controls)
     return controls
+
+
+def _control(question: str, gold: str, text: str, flaw: str) -> Control:
+    sort = "bad" if flaw else "good"
+    return Control(id=f"{CONTROL}{sort}/{content_hash([question, text])}", question=question, gold=gold, text=text, flaw=flaw)
 
 
 def spoil(text: str, dice: random.Random) -> tuple[str, str] | None:
@@ -111,7 +124,7 @@ def _value(match: re.Match[str]) -> int:
     return {"+": left + right, "-": left - right, "*": left * right, "×": left * right}[match[2]]
 
 
-def _problem(id_: str, dice: random.Random, *, is_bad: bool) -> Control:
+def _problem(dice: random.Random, *, is_bad: bool) -> Control:
     """A three-step problem with its solution; a bad one has one of three flaws and still ends in the right answer."""
     name, thing = dice.choice(_NAMES), dice.choice(_THINGS)
     boxes, each, given = dice.randint(3, 9), dice.randint(4, 12), dice.randint(2, 11)
@@ -141,13 +154,13 @@ def _problem(id_: str, dice: random.Random, *, is_bad: bool) -> Control:
             flaw = f"The result must be {end}, so before there were {end} - {bought} = {left} {thing}, whatever was given."
             first, second = f"{name} has {boxes} boxes.", flaw
     text = f"{first}\n{second}\n{third}\nThe answer is {end}."
-    return Control(id=id_, question=question, gold=str(end), text=text, is_bad=is_bad, flaw=flaw)
+    return _control(question, str(end), text, flaw)
 
 
-def audit(controls: Sequence[Control], decisions: dict[str, Decision]) -> Audit:
-    """How a judge did, from its decisions by control id (controls it has not read yet do not count)."""
-    bad = [decisions[control.id] for control in controls if control.is_bad and control.id in decisions]
-    good = [decisions[control.id] for control in controls if not control.is_bad and control.id in decisions]
+def audit(decisions: Mapping[str, Decision]) -> Audit:
+    """How a judge did, from its decisions by path id (those on real paths do not count)."""
+    bad = [decision for id_, decision in decisions.items() if id_.startswith(f"{CONTROL}bad/")]
+    good = [decision for id_, decision in decisions.items() if id_.startswith(f"{CONTROL}good/")]
     return Audit(
         num_bad=len(bad),
         num_good=len(good),

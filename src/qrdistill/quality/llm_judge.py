@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qrdistill.config.endpoints import LLMJudgeConfig
+from qrdistill.config import content_hash
+from qrdistill.config.endpoints import EndpointConfig, LLMJudgeConfig, scientific
 from qrdistill.errors import PausedError
 from qrdistill.quality.controls import CONTROL, Audit, Control, audit, insist
-from qrdistill.quality.rubric import MAX_PATH_CHARS, SCHEMA, Finding, read_finding, write_prompt
+from qrdistill.quality.rubric import MAX_PATH_CHARS, RUBRIC_VERSION, SCHEMA, Finding, read_finding, write_prompt
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
 from qrdistill.teacher.client.endpoint import Call, Endpoint
 from qrdistill.teacher.client.limits import LimiterPool, loop_pool
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 MAX_ASKS = 3
 """One question and at most two repeats of it."""
-COMBINED = "llm"
-"""Name of the verdict that counts; with two judges each one's own verdict is stored beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +72,18 @@ class LLMJudge:
         self.config = config
         self.desk: Desk = desk or MemoryDesk()
         self._pool = pool
-        self.names = judge_names(config)
+        self.name, self.names = judge_names(config)
         self.audits: dict[str, Audit] = {}
         """By judge, complete when `judge` has ended."""
         self._transport = transport
 
     async def judge(
         self, paths: Sequence[Material], controls: Sequence[Control], *, known: Iterable[JudgeVerdict] = ()
-    ) -> AsyncIterator[JudgeVerdict]:
+    ) -> AsyncGenerator[JudgeVerdict, None]:
         """Judge every path and every control once; those with a `known` verdict of a judge are not asked about again.
 
         Yields:
-            Each judge's verdict, and after them the one that counts (judge "llm"), for paths and controls alike.
+            Each judge's verdict, and after them the one that counts (under `name`), for paths and controls alike.
 
         Raises:
             UnsafeConfigError: a judge accepted too many known-bad controls.
@@ -99,6 +98,12 @@ class LLMJudge:
             for name, endpoint in zip(self.names, self.config.judges, strict=True)
         ]
         before = {(verdict.path_id, verdict.judge): verdict for verdict in known}
+        for judge in judges:
+            judge.on_controls = {
+                path_id: verdict.decision
+                for (path_id, name), verdict in before.items()
+                if name == judge.name and path_id.startswith(CONTROL)
+            }
         missing: list[str] = []
 
         async def work(material: Material) -> list[JudgeVerdict]:
@@ -107,8 +112,8 @@ class LLMJudge:
                 missing.append(material.id)
                 return []
             verdicts = [verdict for verdict in own if verdict is not None]
-            self._watch(judges, controls, verdicts)
-            return [*verdicts, combine(verdicts)]
+            self._watch(judges, verdicts)
+            return [*verdicts, combine(verdicts, name=self.name)]
 
         try:
             results = stream(
@@ -122,7 +127,7 @@ class LLMJudge:
                 async for verdict in results:
                     yield verdict
         finally:
-            self.audits = {judge.name: audit(controls, judge.on_controls) for judge in judges}
+            self.audits = {judge.name: audit(judge.on_controls) for judge in judges}
             for judge in judges:
                 await judge.endpoint.close()
             await self.desk.flush()
@@ -131,11 +136,11 @@ class LLMJudge:
                 f"{len(missing)} of {len(paths)} paths could not be judged because calls failed; run the same command again"
             )
 
-    def _watch(self, judges: Sequence[_Judge], controls: Sequence[Control], verdicts: Sequence[JudgeVerdict]) -> None:
+    def _watch(self, judges: Sequence[_Judge], verdicts: Sequence[JudgeVerdict]) -> None:
         for judge, verdict in zip(judges, verdicts, strict=True):
             if verdict.path_id.startswith(CONTROL):
                 judge.on_controls[verdict.path_id] = verdict.decision
-                found = audit(controls, judge.on_controls)
+                found = audit(judge.on_controls)
                 insist(found, judge=judge.name, max_accepted_frac=self.config.max_accepted_frac)
 
     async def _one(self, judge: _Judge, material: Material, before: dict[tuple[str, str], JudgeVerdict]) -> JudgeVerdict | None:
@@ -170,13 +175,19 @@ class LLMJudge:
         return read_finding(choice.text, code=code, min_grade=self.config.min_grade)
 
 
-def judge_names(config: LLMJudgeConfig) -> list[str]:
-    """A name for each judging model, unique in the run: "llm:MODEL"."""
-    names = [f"{COMBINED}:{judge.model}" for judge in config.judges]
-    return names if len(set(names)) == len(names) else [f"{name}#{number}" for number, name in enumerate(names, 1)]
+def judge_names(config: LLMJudgeConfig) -> tuple[str, list[str]]:
+    """The name of the verdict that counts, and of each model's own. They change with everything that shapes a finding."""
+
+    def name(*parts: EndpointConfig) -> str:
+        asked = [scientific(part.model_dump(mode="json"), "filter.judge") for part in parts]
+        return content_hash([RUBRIC_VERSION, config.min_grade, asked])[:8]
+
+    judges = config.judges
+    own = [f"llm:{judge.model}@{name(judge)}" for judge in judges]
+    return f"llm:{'+'.join(judge.model for judge in judges)}={name(*judges)}", own
 
 
-def combine(verdicts: Sequence[JudgeVerdict]) -> JudgeVerdict:
+def combine(verdicts: Sequence[JudgeVerdict], *, name: str) -> JudgeVerdict:
     """The verdict that counts: `drop` if anyone drops, `keep` if all keep, else `unknown`; the lowest grade."""
     decisions = {verdict.decision for verdict in verdicts}
     decision: Decision = "drop" if "drop" in decisions else "keep" if decisions == {"keep"} else "unknown"
@@ -184,7 +195,7 @@ def combine(verdicts: Sequence[JudgeVerdict]) -> JudgeVerdict:
     grades = [verdict.grade for verdict in verdicts if verdict.grade]
     return JudgeVerdict(
         path_id=telling.path_id,
-        judge=COMBINED,
+        judge=name,
         decision=decision,
         grade=min(grades, default=0),
         step=telling.step,
@@ -192,11 +203,11 @@ def combine(verdicts: Sequence[JudgeVerdict]) -> JudgeVerdict:
     )
 
 
-def disagreements(verdicts: Iterable[JudgeVerdict]) -> dict[str, tuple[JudgeVerdict, ...]]:
-    """Path id -> the judges' own verdicts, where one keeps what another drops."""
+def disagreements(verdicts: Iterable[JudgeVerdict], names: Sequence[str]) -> dict[str, tuple[JudgeVerdict, ...]]:
+    """Path id -> the verdicts of the judges `names`, where one keeps what another drops."""
     by_path: dict[str, list[JudgeVerdict]] = {}
     for verdict in verdicts:
-        if verdict.judge.startswith(f"{COMBINED}:") and not verdict.path_id.startswith(CONTROL):
+        if verdict.judge in names and not verdict.path_id.startswith(CONTROL):
             by_path.setdefault(verdict.path_id, []).append(verdict)
     return {
         path_id: tuple(group) for path_id, group in by_path.items() if {"keep", "drop"} <= {verdict.decision for verdict in group}

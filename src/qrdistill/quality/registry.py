@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from qrdistill.quality.judge import Judge, JudgeFactory
+from qrdistill.quality.paid_judge import PaidJudge
 from qrdistill.quality.step_checker import StepChecker
 from qrdistill.store import Run
 from qrdistill.tasks.base import Task
 
 JUDGES: dict[str, JudgeFactory] = {
     "step_checker": lambda config, run, tasks: StepChecker(),
+    "llm": lambda config, run, tasks: PaidJudge(config, run),
     "none": lambda config, run, tasks: None,
 }
 """Judge kind -> factory. A new kind is a small file and one entry here."""
