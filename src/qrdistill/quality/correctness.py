@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
+from qrdistill.progress import SILENT, Progress
 from qrdistill.tasks.base import Task
 from qrdistill.tasks.verify import GRADER_VERSION
 from qrdistill.types import AnswerVerdict, Question, ReasoningPath
@@ -25,11 +26,20 @@ def check_answer(task: Task, question: Question, path: ReasoningPath) -> AnswerV
 
 
 def check_answers(
-    tasks: Mapping[str, Task], questions: Mapping[str, Question], paths: Iterable[ReasoningPath]
-) -> list[AnswerVerdict]:
-    """Grade every path that is done."""
-    return [
-        check_answer(tasks[questions[path.question_id].task], questions[path.question_id], path)
-        for path in paths
-        if path.state == "done"
-    ]
+    tasks: Mapping[str, Task],
+    questions: Mapping[str, Question],
+    paths: Sequence[ReasoningPath],
+    progress: Progress = SILENT,
+) -> dict[str, AnswerVerdict]:
+    """Grade every path that is done; verdicts by path id."""
+    verdicts: dict[str, AnswerVerdict] = {}
+    progress.start(len(paths), "checking answers")
+    try:
+        for path in paths:
+            question = questions[path.question_id]
+            if path.state == "done":
+                verdicts[path.id] = check_answer(tasks[question.task], question, path)
+            progress.advance(1)
+    finally:
+        progress.stop()
+    return verdicts

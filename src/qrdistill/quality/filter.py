@@ -3,10 +3,7 @@
 Rules in their order: the reply is whole, the question is not one of the test questions, the final answer is right, the text
 is not a duplicate, the judge finds the steps sound. The first rule that fails names the drop, so counts add up.
 
-Quality (METHOD section 4, "Pool"): grades 1 to 5 become 0.2 to 1, divided by the best of the question, so every question that
-is kept counts fully. A judge that gives an *opinion* never empties a question: if it drops every right-answer path of one, the
-best graded of them is kept with the unscaled, low quality and the reason "kept_last". A judge that gives a *proof* (the step
-checker) may empty it; such questions are listed in the summary. Unclear findings are never trained on.
+How decisions and qualities follow from the findings is in `decisions.py`.
 """
 
 from __future__ import annotations
@@ -14,19 +11,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qrdistill.config import content_hash
 from qrdistill.errors import DataError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.quality.correctness import check_answers
+from qrdistill.quality.decisions import decide
 from qrdistill.quality.judge import Judge, Work
 from qrdistill.quality.registry import make_judge
+from qrdistill.quality.rules import Pool, drop_duplicates, drop_leaks, drop_unusable, drop_wrong
 from qrdistill.store import Run, export_records
-from qrdistill.tasks.prompts import question_block
-from qrdistill.tasks.reasoning.family import normalise
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.collect import run_async
 from qrdistill.types import AnswerVerdict, FilterDecision, JudgeVerdict, Question, ReasoningPath
@@ -34,24 +30,8 @@ from qrdistill.types import AnswerVerdict, FilterDecision, JudgeVerdict, Questio
 BATCH_VERDICTS = 200
 BATCH_S = 1.0
 """Findings are written when this many wait or the oldest has waited this long."""
-BEST_GRADE = 5
 LISTED_QUESTIONS = 50
 """At most so many emptied questions are named in the summary (all are in the decisions)."""
-
-
-@dataclass(slots=True)
-class _Pool:
-    """Everything known about the paths under the filter."""
-
-    questions: Mapping[str, Question]
-    paths: Sequence[ReasoningPath]
-    verdicts: Mapping[str, AnswerVerdict]
-    dropped: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Path id -> reason and detail, of the rules so far."""
-
-    def left(self) -> list[ReasoningPath]:
-        """Paths no rule has dropped."""
-        return [path for path in self.paths if path.id not in self.dropped]
 
 
 def filter_paths(run: Run, *, progress: Progress | None = None) -> list[ReasoningPath]:
@@ -80,16 +60,16 @@ def _filter(run: Run, progress: Progress) -> None:
     tasks = load_tasks(run.config)
     questions = {question.id: question for question in run.ledger.iterate(Question)}
     paths = run.ledger.all(ReasoningPath)
-    verdicts = {verdict.path_id: verdict for verdict in check_answers(tasks, questions, paths)}
-    pool = _Pool(questions, paths, verdicts)
-    _drop_unusable(pool)
-    _drop_leaks(pool)
+    verdicts = check_answers(tasks, questions, paths, progress)
+    pool = Pool(questions, paths, verdicts)
+    drop_unusable(pool)
+    drop_leaks(pool)
     if config.check_answers:
-        _drop_wrong(pool)
-    _drop_duplicates(pool)
+        drop_wrong(pool)
+    drop_duplicates(pool)
     judge = make_judge(config.judge, run, tasks)
     findings = _judge(run, judge, pool, progress) if judge else {}
-    decisions = _decide(pool, findings, judge)
+    decisions = decide(pool, findings, judge)
     with run.ledger.transaction():
         for record_type in (AnswerVerdict, FilterDecision):
             run.ledger.delete(record_type)
@@ -98,44 +78,7 @@ def _filter(run: Run, progress: Progress) -> None:
     _finish(run, pool, decisions, findings, time.monotonic() - started_s, progress)
 
 
-# --- rules -------------------------------------------------------------------------------------------------------------------
-
-
-def _drop_unusable(pool: _Pool) -> None:
-    for path in pool.paths:
-        if path.state != "done":
-            pool.dropped[path.id] = (path.state, "the reply is not a whole path")
-
-
-def _drop_leaks(pool: _Pool) -> None:
-    """Training and validation questions that are also test questions."""
-    tests = {_key(question): question.id for question in pool.questions.values() if question.split == "test"}
-    for path in pool.left():
-        if twin := tests.get(_key(pool.questions[path.question_id])):
-            pool.dropped[path.id] = ("leak", f"the question is also the test question {twin}")
-
-
-def _drop_wrong(pool: _Pool) -> None:
-    for path in pool.left():
-        verdict = pool.verdicts[path.id]
-        if verdict.verdict != "match":
-            pool.dropped[path.id] = (verdict.verdict, verdict.reason)
-
-
-def _drop_duplicates(pool: _Pool) -> None:
-    """The same text twice for one question: the first id stays."""
-    first: dict[tuple[str, str], str] = {}
-    for path in pool.left():
-        original = first.setdefault((path.question_id, normalise(path.text)), path.id)
-        if original != path.id:
-            pool.dropped[path.id] = ("duplicate", f"the same text as {original}")
-
-
-def _key(question: Question) -> str:
-    return normalise(question_block(question))
-
-
-def _judge(run: Run, judge: Judge, pool: _Pool, progress: Progress) -> dict[str, JudgeVerdict]:
+def _judge(run: Run, judge: Judge, pool: Pool, progress: Progress) -> dict[str, JudgeVerdict]:
     """Findings on every path that is left; those of an earlier run are reused."""
     known = {finding.path_id: finding for finding in run.ledger.iterate(JudgeVerdict, "judge = ?", (judge.name,))}
     left = pool.left()
@@ -164,70 +107,12 @@ async def _collect(run: Run, judge: Judge, work: list[Work], known: dict[str, Ju
         progress.stop()
 
 
-# --- decisions ---------------------------------------------------------------------------------------------------------------
-
-
-def _decide(pool: _Pool, findings: Mapping[str, JudgeVerdict], judge: Judge | None) -> list[FilterDecision]:
-    by_question: dict[str, list[ReasoningPath]] = defaultdict(list)
-    for path in pool.paths:
-        by_question[path.question_id].append(path)
-    decisions = [decision for paths in by_question.values() for decision in _decide_question(pool, paths, findings, judge)]
-    return sorted(decisions, key=lambda decision: decision.path_id)
-
-
-def _decide_question(
-    pool: _Pool, paths: Sequence[ReasoningPath], findings: Mapping[str, JudgeVerdict], judge: Judge | None
-) -> Iterable[FilterDecision]:
-    judged = [path for path in paths if path.id not in pool.dropped]
-    reasons = {path.id: pool.dropped.get(path.id) or _judged(findings.get(path.id), judge) for path in paths}
-    kept = {path.id for path in judged if reasons[path.id][0] == "kept"}
-    if not kept and judge is not None and not judge.is_exact and (last := _least_bad(judged, findings)):
-        kept, reasons[last] = {last}, ("kept_last", "the judge dropped every path of this question")
-        best = 1.0
-    else:
-        best = max((_worth(findings.get(id)) for id in kept), default=1.0)
-    for path in paths:
-        reason, detail = reasons[path.id]
-        is_kept = path.id in kept
-        yield FilterDecision(
-            path_id=path.id,
-            question_id=path.question_id,
-            style=path.style,
-            is_kept=is_kept,
-            reason=reason,
-            detail=detail,
-            quality=_worth(findings.get(path.id)) / best if is_kept else 0.0,
-        )
-
-
-def _judged(finding: JudgeVerdict | None, judge: Judge | None) -> tuple[str, str]:
-    if judge is None:
-        return "kept", ""
-    if finding is None:
-        return "judge_missing", "the judge gave no finding"
-    if finding.decision == "keep":
-        return "kept", ""
-    reason = "judge" if finding.decision == "drop" else "judge_unknown"
-    return reason, f"{finding.step}: {finding.reason}" if finding.step else finding.reason
-
-
-def _least_bad(judged: Sequence[ReasoningPath], findings: Mapping[str, JudgeVerdict]) -> str:
-    """The best graded dropped path of a question ("" if none was dropped by an opinion)."""
-    dropped = [findings[path.id] for path in judged if path.id in findings and findings[path.id].decision == "drop"]
-    return max(dropped, key=lambda finding: (finding.grade, finding.path_id)).path_id if dropped else ""
-
-
-def _worth(finding: JudgeVerdict | None) -> float:
-    """A grade as a quality in (0, 1]; ungraded counts as the best."""
-    return (finding.grade or BEST_GRADE) / BEST_GRADE if finding else 1.0
-
-
 # --- the end -----------------------------------------------------------------------------------------------------------------
 
 
 def _finish(
     run: Run,
-    pool: _Pool,
+    pool: Pool,
     decisions: Sequence[FilterDecision],
     findings: Mapping[str, JudgeVerdict],
     took_s: float,
@@ -252,7 +137,7 @@ def _finish(
     run.finish("filter", summary | {"wall_s": round(took_s, 3)}, digest=digest)
 
 
-def _summary(pool: _Pool, decisions: Sequence[FilterDecision], by_reason: Counter[str]) -> dict[str, Any]:
+def _summary(pool: Pool, decisions: Sequence[FilterDecision], by_reason: Counter[str]) -> dict[str, Any]:
     funnel: dict[str, Counter[str]] = defaultdict(Counter)
     alive: dict[str, bool] = defaultdict(bool)
     for decision in decisions:

@@ -2,7 +2,7 @@
 
 It reads text only and knows nothing of how the text was made. A false statement is proof that a step is unsound, so the path
 is dropped and the statement quoted. What cannot be re-computed is no evidence either way: such a path is kept with a lower
-grade, and the grade says how much of it was verified.
+grade.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from qrdistill.quality.step_checker.arithmetic import check_arithmetic
 from qrdistill.quality.step_checker.claims import check_claims
 from qrdistill.quality.step_checker.equations import check_equations
 from qrdistill.quality.step_checker.finding import Finding
-from qrdistill.quality.step_checker.options import check_options
 from qrdistill.quality.step_checker.programs import check_program, find_programs, without_programs
+from qrdistill.quality.step_checker.restated import check_restated
 from qrdistill.tasks.verify import grade_response
 from qrdistill.types import JudgeVerdict, Question
 
 VERSION = "1"
 """Changes whenever a rule does; part of the judge's name, so old findings are not reused."""
-GRADE_VERIFIED, GRADE_LITTLE, GRADE_NOTHING = 5, 4, 3
-"""Grades of kept paths: several statements verified, one verified, nothing in it can be re-computed."""
+GRADE_VERIFIED, GRADE_NOTHING = 5, 3
+"""Grades of kept paths: something verified and nothing false; nothing in it can be re-computed."""
 _FLAWED = 1
 
 
@@ -49,9 +49,8 @@ class StepChecker:
         if not findings:
             reason = "nothing in it can be re-computed"
             return JudgeVerdict(path_id=path_id, judge=self.name, decision="keep", grade=GRADE_NOTHING, reason=reason)
-        grade = GRADE_VERIFIED if len(findings) > 1 else GRADE_LITTLE
         reason = f"{len(findings)} statement{'s' if len(findings) > 1 else ''} verified"
-        return JudgeVerdict(path_id=path_id, judge=self.name, decision="keep", grade=grade, reason=reason)
+        return JudgeVerdict(path_id=path_id, judge=self.name, decision="keep", grade=GRADE_VERIFIED, reason=reason)
 
 
 def check_text(question: Question, text: str) -> list[Finding]:
@@ -60,7 +59,7 @@ def check_text(question: Question, text: str) -> list[Finding]:
     programs = find_programs(text)
     prose = without_programs(text, programs)
     findings = [*check_arithmetic(prose), *check_claims(prose), *check_equations(question.text, prose)]
-    findings += check_options(question, prose)
+    findings += check_restated(question, prose)
     findings += [finding for program in programs if (finding := check_program(text, program, answer))]
     final = _check_answer(question, prose, answer, findings)
     return [*findings, *([final] if final else [])]

@@ -12,6 +12,9 @@ _NOT_ASSERTED_AFTER = re.compile(
     r"(?i)^\s*(?:\?|,? (?:which|but that|but this|and that) (?:is|would be) (?:wrong|false|incorrect|not))"
 )
 
+_CLAUSE = 120
+"""So far back a clause is read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -29,5 +32,6 @@ def is_asserted(text: str, start: int, end: int) -> bool:
     >>> is_asserted(text, 8, 27), is_asserted(text, 0, 7)
     (False, True)
     """
-    clause = max(text.rfind(mark, 0, start) for mark in (".", "\n", ";", ":", "!")) + 1
+    reach = max(0, start - _CLAUSE)
+    clause = max(reach - 1, *(text.rfind(mark, reach, start) for mark in (".", "\n", ";", ":", "!"))) + 1
     return not _NOT_ASSERTED_BEFORE.search(text[clause:start]) and not _NOT_ASSERTED_AFTER.match(text[end : end + 40])
