@@ -11,9 +11,9 @@ from qrdistill.types import Prediction
 def vote(answers: Sequence[Prediction]) -> Prediction:
     """The prediction the team stands by for one question: the commonest stated answer.
 
-    Answers are compared as the grader read them, without case; students that stated none do not vote. A tie goes to the student
-    that stands first in the recipe, so nothing about the test's gold answers enters. With two students that always disagree the
-    vote is therefore the first one's answer.
+    Answers are compared as the grader read them, without case; students that stated none do not vote. A tie goes to an answer
+    that was stated in the asked-for form and not cut off, then to the student that stands first in the recipe: nothing about
+    the test's gold answers enters. Two students that disagree in equally good form therefore give the first one's answer.
 
     Args:
         answers: one prediction per student, in the recipe's order.
@@ -22,7 +22,9 @@ def vote(answers: Sequence[Prediction]) -> Prediction:
     if not stated:
         return answers[0]
     counts = Counter(answer.extracted.strip().casefold() for answer in stated)
-    return max(stated, key=lambda answer: counts[answer.extracted.strip().casefold()])
+    return max(
+        stated, key=lambda answer: (counts[answer.extracted.strip().casefold()], answer.is_strict, answer.finish == "stop")
+    )
 
 
 def oracle(answers: Sequence[Prediction]) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,7 @@ def decode(
     max_new_tokens: int,
     batch_size: int = 32,
     on_done: Callable[[int, Decoded], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
 ) -> list[Decoded]:
     """Answer prompts greedily.
 
@@ -80,12 +82,14 @@ def decode(
         max_new_tokens: most tokens per answer.
         batch_size: most rows at once.
         on_done: called with (index, answer) as rows end.
+        is_cancelled: asked before every step.
 
     Returns:
         The answers in the order of the prompts.
 
     Raises:
         DataError: a prompt fills the model's window.
+        CancelledError: `is_cancelled` said so.
     """
     waiting = deque(_rows(student, prompts, max_new_tokens))
     done: dict[int, Decoded] = {}
@@ -94,6 +98,8 @@ def decode(
     cache: SlotCache | None = None
     with torch.inference_mode():
         while rows or waiting:
+            if is_cancelled is not None and is_cancelled():
+                raise CancelledError
             while waiting and (cache is None or len(rows) <= batch_size // 2):
                 cache, rows = _refill(student, cache, rows, waiting, batch_size)
             assert cache is not None

@@ -49,7 +49,8 @@ class Student:
         tokenizer: its tokenizer.
         template: how prompts and responses become tokens.
         device: where the weights are.
-        identity: hash of base weights, tokenizer, template and adapter settings: equal identities give equal zero-shot answers.
+        base_identity: hash of base weights, tokenizer, template and dtype: equal ones give equal zero-shot answers.
+        identity: the same with the adapter's settings.
         hub_id: where the base weights come from, as a hub id or folder ("" for tiny ones); written into saved adapters.
     """
 
@@ -66,9 +67,8 @@ class Student:
         self.causal_lm: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self.decoder: Any = getattr(self.causal_lm, self.causal_lm.base_model_prefix)
         self.head: Any = self.causal_lm.get_output_embeddings()
-        self.identity = content_hash(
-            [source_hash, self.template.source, self.template.stop_ids, config.adapter.model_dump(mode="json"), config.dtype]
-        )
+        self.base_identity = content_hash([source_hash, self.template.source, self.template.stop_ids, str(self.dtype)])
+        self.identity = content_hash([self.base_identity, config.adapter.model_dump(mode="json")])
 
     def __repr__(self) -> str:
         kind = self.config.adapter.kind
