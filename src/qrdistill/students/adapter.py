@@ -6,12 +6,14 @@ import math
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
-from peft.utils import get_peft_model_state_dict
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -70,7 +72,8 @@ def save(model: Any, tokenizer: Any, folder: Path, *, base: str) -> None:
             model.save_pretrained(temporary, save_embedding_layers=False)
             (temporary / "README.md").unlink(missing_ok=True)  # PEFT's card is a form to fill in
         else:
-            model.save_pretrained(temporary)
+            with quiet():
+                model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         if folder.exists():
             shutil.rmtree(folder)
@@ -97,7 +100,18 @@ def restore(model: Any, folder: Path, *, student: str) -> dict[str, Tensor]:
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not is_adapter:
         return {name: saved[name] for name in trainable if name in saved}
-    short = {id(tensor): name for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()}
-    parameters = dict(model.named_parameters())
-    by_name = {name: short.get(id(parameters[name].data), "") for name in trainable}
+    by_name = {name: name.replace(".default.", ".") for name in trainable}  # PEFT leaves the adapter's name out
     return {name: saved[key] for name, key in by_name.items() if key in saved}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bars: stages show one of their own."""
+    logging = transformers.utils.logging
+    is_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if is_shown:
+            logging.enable_progress_bar()

@@ -9,8 +9,7 @@ Shapes: T tokens of a packed row, N label positions, D model width, V vocabulary
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from qrdistill.config import (
 )
 from qrdistill.errors import ConfigError, DataError
 from qrdistill.students import packages, tiny
-from qrdistill.students.adapter import attach_lora, restore, save
+from qrdistill.students.adapter import attach_lora, quiet, restore, save
 from qrdistill.students.batch import PackedBatch, tree_mask
 from qrdistill.students.template import Template
 
@@ -209,7 +208,7 @@ def load_student(
     """
     where = _device(device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    with _LOADING, _quiet():
+    with _LOADING, quiet():
         model, tokenizer, source_hash, hub_id = _load_base(config, dtype, cache, note)
         model.requires_grad_(isinstance(config.adapter, FullConfig))
         if isinstance(config.adapter, LoraConfig):
@@ -265,16 +264,3 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda was asked for, but torch sees no GPU; set runtime.device to auto or cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars: stages show one of their own."""
-    logging = transformers.utils.logging
-    is_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if is_shown:
-            logging.enable_progress_bar()
