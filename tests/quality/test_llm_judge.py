@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.client import KEY, VARIABLE, limits
 from harness.fault_server import MIXED, FaultServer
+from harness.judges import fenced, honest, is_sound, lenient
 from qrdistill.config.endpoints import LLMJudgeConfig
 from qrdistill.errors import PausedError, UnsafeConfigError
 from qrdistill.quality.controls import MIN_EACH, Control, make_controls, spoil
@@ -46,36 +46,6 @@ def config(*urls: str, **changes: object) -> LLMJudgeConfig:
         for i, url in enumerate(urls)
     ]
     return LLMJudgeConfig.model_validate({"judges": judges, **changes})
-
-
-def fenced(prompt: str) -> tuple[str, str]:
-    """(code, path) of a judge's prompt."""
-    code = re.search(r'"code": "(\w+)"', prompt)
-    path = re.search(r"=== (\w+) begin ===\n(.*)\n=== \1 end ===", prompt, re.DOTALL)
-    assert code
-    assert path
-    return code[1], path[2]
-
-
-def is_sound(path: str) -> bool:
-    """What an honest judge finds: every statement recomputed, no made-up or circular step."""
-    for left, op, right, result in re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)", path):
-        if {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}[op] != int(result):
-            return False
-    return "lost on the way" not in path and "result must be" not in path
-
-
-def reply(code: str, verdict: str, grade: int) -> str:
-    return json.dumps({"code": code, "step": "", "reason": "r", "grade": grade, "verdict": verdict})
-
-
-def honest(prompt: str) -> str:
-    code, path = fenced(prompt)
-    return reply(code, "sound", 5) if is_sound(path) else reply(code, "unsound", 1)
-
-
-def lenient(prompt: str) -> str:
-    return reply(fenced(prompt)[0], "sound", 5)
 
 
 def judge(

@@ -172,7 +172,7 @@ class Endpoint:
                 "POST",
                 "/chat/completions",
                 json=self.body(call),
-                headers={"X-Client-Request-Id": quote(attempt.id, safe="/:#")},
+                headers={"X-Client-Request-Id": quote(attempt.id, safe="/:#@+=")},
                 deadline_s=self.config.limits.deadline_s,
             )
             result: Completion | Failure = exchange.failure or self._read(exchange.body, call)

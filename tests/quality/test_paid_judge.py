@@ -1,0 +1,124 @@
+"""The LLM judge inside the filter stage: money, resuming, controls in the ledger, two judges, the right exit codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.client import KEY, VARIABLE, limits
+from harness.fault_server import MIXED, FaultServer
+from harness.judges import honest, lenient
+from qrdistill.config import Config, load_recipe
+from qrdistill.errors import ConfigError, PausedError, UnsafeConfigError
+from qrdistill.quality.filter import filter_paths
+from qrdistill.store import Run
+from qrdistill.teacher.client import spent_before
+from qrdistill.teacher.generate import generate_paths
+from qrdistill.types import Attempt, FilterDecision, JudgeVerdict
+
+PRICE = {"prompt_usd_per_million": 1000, "completion_usd_per_million": 2000}
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+
+
+def recipe(root: Path, *urls: str, **changes: Any) -> Config:
+    base = load_recipe(root / "recipes" / "smoke.yaml")
+    judges = [
+        {
+            "base_url": url,
+            "model": f"judge-{i}",
+            "api_key_env": VARIABLE,
+            "price": PRICE,
+            "limits": limits().model_dump(),
+            "capabilities": {"model_check": False},
+        }
+        for i, url in enumerate(urls)
+    ]
+    tree = base.model_dump(mode="json")
+    tree["filter"]["judge"] = {"kind": "llm", "judges": judges}
+    tree["budget"] |= changes.pop("budget", {})
+    for judge in tree["filter"]["judge"]["judges"]:
+        judge |= changes
+    return Config.model_validate(tree)
+
+
+def made(tmp_path: Path, config: Config) -> Run:
+    run = Run(tmp_path / "run", config)
+    generate_paths(run)
+    return run
+
+
+def test_a_judged_run_is_complete_paid_and_audited(tmp_path: Path, root: Path) -> None:
+    with FaultServer(answer=honest, faults=MIXED, seed=2) as server:
+        run = made(tmp_path, recipe(root, server.url))
+        filter_paths(run)
+        ledger = run.ledger
+        decisions = ledger.all(FilterDecision)
+        reasons = Counter(decision.reason for decision in decisions)
+        assert reasons["kept"] > 0
+        assert reasons["judge"] > 0  # the embedded teacher's false steps
+        assert reasons["judge_missing"] == reasons["judge_unknown"] == 0
+        note = ledger.noted("judge_audit")
+        (controls,) = note["controls"].values()
+        assert (controls["num_bad"], controls["caught"], controls["falsely_rejected"]) == (10, 10, 0)
+        attempts = {attempt.id for attempt in ledger.all(Attempt)}
+        assert {call.request_id for call in server.accepted} <= attempts
+        spent = spent_before(ledger, owner="*")
+        sure = sum(c.prompt_tokens * 1e-3 + c.completion_tokens * 2e-3 for c in server.accepted if c.fault == "ok")
+        assert spent.billed_usd == pytest.approx(sure)
+        assert spent_before(ledger).billed_usd == 0
+        run.close()
+
+
+def test_a_cap_pauses_judging_and_a_higher_one_goes_on_without_asking_twice(tmp_path: Path, root: Path) -> None:
+    with FaultServer(answer=honest) as server:
+        run = made(tmp_path, recipe(root, server.url, budget={"filter_usd": 40.0}))
+        with pytest.raises(PausedError, match=r"budget\.filter_usd"):
+            filter_paths(run)
+        done = len(server.accepted)
+        assert done > 5
+        run.close()
+        run = Run(tmp_path / "run", recipe(root, server.url, budget={"filter_usd": 4000.0}))
+        filter_paths(run)
+        judged = Counter(call.key for call in server.accepted)
+        assert set(judged.values()) == {1}
+        assert len(judged) > done
+        run.close()
+
+
+def test_a_fooled_judge_stops_the_run(tmp_path: Path, root: Path) -> None:
+    with FaultServer(answer=lenient) as server:
+        run = made(tmp_path, recipe(root, server.url))
+        with pytest.raises(UnsafeConfigError, match="planted bad") as caught:
+            filter_paths(run)
+        assert caught.value.exit_code == 78
+        assert not run.is_done("filter")
+        run.close()
+
+
+def test_two_judges_and_where_they_disagree(tmp_path: Path, root: Path) -> None:
+    def harsh(prompt: str) -> str:
+        return honest(prompt).replace('"sound"', '"unsound"').replace('"grade": 5', '"grade": 2')
+
+    with FaultServer(answer=honest) as one, FaultServer(answer=harsh) as two:
+        run = made(tmp_path, recipe(root, one.url, two.url))
+        filter_paths(run)
+        note = run.ledger.noted("judge_audit")
+        assert note["num_disagreements"] > 10
+        reasons = Counter(decision.reason for decision in run.ledger.all(FilterDecision))
+        assert reasons["kept"] == 0 < reasons["kept_last"]
+        assert run.ledger.count(JudgeVerdict, "path_id NOT GLOB 'control/*'") % 3 == 0
+        run.close()
+
+
+def test_a_cap_without_a_price_is_refused(tmp_path: Path, root: Path) -> None:
+    run = made(tmp_path, recipe(root, "http://127.0.0.1:1/v1", budget={"filter_usd": 1.0}, price="unknown"))
+    with pytest.raises(ConfigError, match="price"):
+        filter_paths(run)
+    run.close()
