@@ -195,6 +195,7 @@ def test_show_explain_regrade_and_export(copy: Path, qrd: Call) -> None:
     assert question.text[:20] in qrd("explain", copy, question.id).out
     regraded = qrd("regrade", copy, "--json")
     assert regraded.code == 0, regraded.err
+    assert regraded.json["flips"] == []
     assert regraded.json["scores"]
     assert regraded.json["next"] == f"qrdistill report {copy}"
     exported = qrd("export", copy, "--json")
@@ -522,7 +523,7 @@ def test_a_question_without_a_surviving_path_is_counted_and_the_rest_goes_on(
 # --- disks, bugs, terminals --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [30_000, 150_000, 400_000])
+@pytest.mark.parametrize("limit", [30_000, 60_000, 120_000])
 def test_a_full_disk_ends_with_74_and_the_same_command_resumes(
     finished: Path, tmp_path: Path, smoke_recipe: Path, qrd: Call, limit: int
 ) -> None:

@@ -112,7 +112,7 @@ def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDist
     """Everything that stands in the way of running these stages of a recipe, the first reason first."""
     found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
     if not found:
-        found += _task_problems(config)
+        found += _task_problems(config, is_drawn="generate" in stages)
     if isinstance(config.method.policy, QRDistillPolicyConfig) and config.questions.num_validation == 0:
         found.append(
             ConfigError(
@@ -165,11 +165,18 @@ def _missing_files(config: Config) -> list[QRDistillError]:
     return found
 
 
-def _task_problems(config: Config) -> list[QRDistillError]:
+def _task_problems(config: Config, *, is_drawn: bool) -> list[QRDistillError]:
+    """What is wrong with the tasks; question files are read (`is_drawn`), so that a bad row is named before anything starts."""
     from qrdistill.tasks import SolvableTask, load_tasks
 
+    sizes = config.questions
     try:
         tasks = load_tasks(config)
+        for task in config.questions.tasks:
+            if is_drawn and isinstance(task, JsonlTaskConfig):
+                tasks[task.name].questions("train", sizes.num_train)
+                tasks[task.name].questions("validation", sizes.num_validation)
+                tasks[task.name].questions("test", sizes.num_test)
     except QRDistillError as error:
         return [error]
     needs_solutions = [t.name for t in config.generate.teachers if isinstance(t, WorkedSolutionTeacherConfig)]

@@ -135,14 +135,21 @@ def report(
 
 
 def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json = False) -> None:
-    """Grade the saved answers again with today's grader; nothing is generated or decoded."""
+    """Grade the saved answers again with today's grader and say which verdicts changed; nothing is decoded."""
     from qrdistill.evaluation.evaluate import regrade as regrade_run
+    from qrdistill.types import Score
 
     session: Session = ctx.obj
     opened = options.open_run(session, target)
-    scores = list(regrade_run(opened))
-    payload = {"verb": "regrade", "run": str(opened.folder), "scores": [_score_row(score) for score in scores]}
-    session.result(payload, _score_table(scores), next_step=f"qrdistill report {opened.folder}")
+    opened.require("evaluate")
+    flips = regrade_run(opened)
+    scores = opened.ledger.all(Score)
+    opened.close()
+    payload = {"verb": "regrade", "run": str(opened.folder), "flips": flips, "scores": [_score_row(score) for score in scores]}
+    shown: list[RenderableType] = [f"{len(flips)} verdicts changed"]
+    if flips:
+        shown.append(table("", tuple(flips[0]), [tuple(flip.values()) for flip in flips[:20]]))
+    session.result(payload, [*shown, *_score_table(scores)], next_step=f"qrdistill report {shlex.quote(target)}")
 
 
 def _run_stage(
@@ -214,21 +221,19 @@ def _score_row(score: Score) -> dict[str, Any]:
 
 
 def _score_table(scores: Sequence[Score]) -> list[RenderableType]:
-    if not scores:
-        return []
-    columns = ("student", "arm", "task", "n", "accuracy", "95% interval", "unparsed", "truncated")
-    ordered = sorted(scores, key=lambda score: (score.task != "all", score.task, score.student, score.arm != "zero_shot"))
+    """Accuracies over all tasks; those of single tasks are in the report and in the JSON."""
+    whole = [score for score in scores if score.task == "all"]
+    columns = ("student", "arm", "n", "accuracy", "95% interval", "unparsed", "truncated")
     rows = [
         (
             score.student,
             score.arm,
-            score.task,
             score.n,
             f"{score.accuracy:.1%}",
             f"{score.low:.1%} to {score.high:.1%}",
             f"{score.unparsed_frac:.1%}",
             f"{score.truncated_frac:.1%}",
         )
-        for score in ordered
+        for score in sorted(whole, key=lambda score: (score.student, score.arm != "zero_shot"))
     ]
-    return [table("", columns, rows)]
+    return [table("accuracy over all tasks", columns, rows)] if rows else []
