@@ -108,9 +108,20 @@ def test_path_state_sums_tokens_in_plain_loops():
         assert state.value_right_P[path] == sum(bool(is_value[row]) and rank[row] == 1 for row in rows)
 
 
-def test_dropped_branches_and_givens_do_not_count_as_values():
-    question = "What is 12 + 5 - 3?"
+def spans_of(question: str, path: str, answer: str) -> list[str]:
+    start = path.rindex(answer)
+    return [path[a:b] for a, b in answer_determining_spans(question, path, start, start + len(answer))]
+
+
+def test_dropped_branches_givens_and_copies_do_not_count_as_values():
     path = "Maybe 12 + 6 = 18, but no. 12 + 5 = 17, then 17 - 3 = 14. The answer is 14."
-    start = path.rindex("14")
-    spans = answer_determining_spans(question, path, start, start + 2)
-    assert [path[a:b] for a, b in spans] == ["17", "14", "14"]
+    assert spans_of("What is 12 + 5 - 3?", path, "14") == ["17", "14"]
+
+
+def test_a_value_that_was_worked_out_silently_counts_where_it_first_appears():
+    assert spans_of("What is 30 - 4 - 5?", "26 - 5 = 21. The answer is 21.", "21") == ["26", "21"]
+
+
+def test_an_answer_nobody_worked_out_in_the_text_counts_at_its_place():
+    assert spans_of("What is 30 - 4 - 5?", "The answer is 21.", "21") == ["21"]
+    assert spans_of("Which one?", "It has 3 sides. The answer is B.", "B") == ["B"]
