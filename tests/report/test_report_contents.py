@@ -294,10 +294,10 @@ def test_calls_count_every_attempt(tmp_path: Path) -> None:
             for index in range(3)
         )
     section = funnel_section(run, read_cohorts(run))
-    (row,) = find(section, "Calls to the teachers")
+    (row,) = find(section, "Calls to teachers and judges")
     paths = run.ledger.count(ReasoningPath)
     assert row[:4] == ["worked_solution", str(paths + 3), str(paths), "3"]
-    assert row[-1] == "$1.53"
+    assert row[-2] == "$1.53"
     facts = next(block for block in section.blocks if hasattr(block, "facts")).facts
     assert facts[-1].detail == "$1.53 in all, retries included"
 

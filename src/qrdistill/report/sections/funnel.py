@@ -15,6 +15,7 @@ from qrdistill.report.sections.calls import call_tables
 from qrdistill.report.tables import NONE, Cell, Table, count, dollars, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
+from qrdistill.teacher.client.classify import MAYBE_BILLED
 from qrdistill.types import PathState, Verdict
 
 GATES = ("state", "answer", "duplicate", "judge", "other", "undecided")
@@ -74,7 +75,7 @@ class Cohort:
 
 
 def read_cohorts(run: Run) -> list[Cohort]:
-    """Every teacher and style with its drop reasons, tokens and cost (every attempt is paid, also the failed ones)."""
+    """Every teacher and style with its drop reasons, tokens and certain cost (what was perhaps billed is in the calls table)."""
     cohorts: dict[tuple[str, str], Cohort] = {}
 
     def cohort(teacher: object, style: object) -> Cohort:
@@ -91,7 +92,10 @@ def read_cohorts(run: Run) -> list[Cohort]:
         found.reasons[as_text(reason)] += whole(number)
         found.num_tokens += whole(tokens)
         path_cost[found.teacher, found.style] += real(cost)
-    paid = "SELECT r.teacher, r.style, sum(a.cost_usd) FROM attempts a JOIN requests r ON r.id = a.path_id GROUP BY 1, 2"
+    paid = (
+        "SELECT r.teacher, r.style, sum(a.cost_usd) FROM attempts a JOIN requests r ON r.id = a.path_id "
+        f"WHERE a.outcome NOT IN ({', '.join(repr(outcome) for outcome in sorted(MAYBE_BILLED))}) GROUP BY 1, 2"
+    )
     attempt_cost = {(as_text(teacher), as_text(style)): real(cost) for teacher, style, cost in rows(run, paid)}
     for key, found in cohorts.items():
         found.cost_usd = max(path_cost[key], attempt_cost.get(key, 0.0))
