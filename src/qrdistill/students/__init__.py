@@ -3,7 +3,8 @@
 from qrdistill.students.align import aligned_offsets, aligned_positions, shared_pieces
 from qrdistill.students.batch import PackedBatch, PathTokens, pack, tokenize_path
 from qrdistill.students.decode import Decoded, decode
-from qrdistill.students.load import Student, load_student
+from qrdistill.students.load import load_student
+from qrdistill.students.student import Student
 
 __all__ = [
     "Decoded",

@@ -17,7 +17,7 @@ from torch import Tensor
 from qrdistill.students.batch import PathTokens
 
 if TYPE_CHECKING:
-    from qrdistill.students.load import Student
+    from qrdistill.students.student import Student
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from qrdistill.errors import DataError
 
 if TYPE_CHECKING:
-    from qrdistill.students.load import Student
+    from qrdistill.students.student import Student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from qrdistill.errors import DataError
 from qrdistill.students.cache import SlotCache
-from qrdistill.students.load import Student
+from qrdistill.students.student import Student
 from qrdistill.types import Finish
 
 STOP_RULES_VERSION = "1"

@@ -94,7 +94,6 @@ def build_model(architecture: Architecture, vocab_size: int, seed: int) -> Any:
         "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
         "bos_token_id": SPECIAL_TOKENS.index("<bos>"),
         "eos_token_id": SPECIAL_TOKENS.index("<eos>"),
-        "attn_implementation": "sdpa",
     }
     sliding = ["sliding_attention", "full_attention"]
     with torch.random.fork_rng(devices=[]):
