@@ -3,6 +3,7 @@
 from qrdistill.config.endpoints import (
     BudgetConfig,
     CapabilitiesConfig,
+    CassetteTeacherConfig,
     EndpointConfig,
     LimitsConfig,
     LLMJudgeConfig,
@@ -69,6 +70,7 @@ __all__ = [
     "AllPolicyConfig",
     "BudgetConfig",
     "CapabilitiesConfig",
+    "CassetteTeacherConfig",
     "Config",
     "EncoderConfig",
     "EndpointConfig",

@@ -142,6 +142,17 @@ class OpenAICompatibleTeacherConfig(EndpointConfig):
     """`batch`: write request files, submit them, poll and harvest (OpenAI's half-price batches)."""
 
 
+class CassetteTeacherConfig(_Model):
+    """A recorded teacher: the paths another run's ledger holds, for the same questions, styles and samples. Costs nothing."""
+
+    kind: Literal["cassette"] = "cassette"
+    name: _Name = "cassette"
+    run: str = Field(min_length=1)
+    """The recorded run folder; relative paths are relative to the working directory."""
+    teacher: str = ""
+    """Which of its teachers to replay; may be left out where it has only one."""
+
+
 class JudgeEndpointConfig(EndpointConfig):
     """A judging model: greedy, short replies."""
 

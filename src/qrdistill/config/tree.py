@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qrdistill.config.endpoints import BudgetConfig, LLMJudgeConfig, OpenAICompatibleTeacherConfig
+from qrdistill.config.endpoints import BudgetConfig, CassetteTeacherConfig, LLMJudgeConfig, OpenAICompatibleTeacherConfig
 from qrdistill.types import AnswerKind
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -100,7 +100,8 @@ class ReplayTeacherConfig(_Model):
 
 
 TeacherConfig = Annotated[
-    WorkedSolutionTeacherConfig | ReplayTeacherConfig | OpenAICompatibleTeacherConfig, Field(discriminator="kind")
+    WorkedSolutionTeacherConfig | ReplayTeacherConfig | CassetteTeacherConfig | OpenAICompatibleTeacherConfig,
+    Field(discriminator="kind"),
 ]
 
 

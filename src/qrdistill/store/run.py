@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qrdistill.config import Config, content_hash, differences, dump, parse_yaml, validate
-from qrdistill.config.endpoints import is_operational, scientific
+from qrdistill.config.endpoints import CassetteTeacherConfig, is_operational, scientific
 from qrdistill.config.tree import JsonlTaskConfig, ReplayTeacherConfig
 from qrdistill.errors import ConfigError, CorruptRunError, DataError, UnsafeConfigError, UsageError
 from qrdistill.store import files
@@ -177,6 +177,7 @@ class Run:
             if path
         ]
         paths += [teacher.path for teacher in self.config.generate.teachers if isinstance(teacher, ReplayTeacherConfig)]
+        paths += [f"{t.run}/ledger.sqlite" for t in self.config.generate.teachers if isinstance(t, CassetteTeacherConfig)]
         return {path: data_hash(path) for path in paths}
 
     def is_done(self, stage: Stage) -> bool:

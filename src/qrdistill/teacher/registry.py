@@ -8,6 +8,7 @@ from typing import Any
 from qrdistill.store import Run
 from qrdistill.tasks.base import Task
 from qrdistill.teacher.base import Teacher
+from qrdistill.teacher.cassette import CassetteTeacher
 from qrdistill.teacher.client.opening import open_teacher
 from qrdistill.teacher.replay import ReplayTeacher
 from qrdistill.teacher.worked_solution import WorkedSolutionTeacher
@@ -18,6 +19,7 @@ TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
 TEACHERS: dict[str, TeacherFactory] = {
     "replay": lambda config, run, tasks: ReplayTeacher(config),
     "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(config, tasks=tasks, seed=run.config.seed),
+    "cassette": lambda config, run, tasks: CassetteTeacher(config),
     "openai_compatible": lambda config, run, tasks: open_teacher(config, run),
 }
 """Teacher kind -> factory. A new kind is a small file and one entry here."""
