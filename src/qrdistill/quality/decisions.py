@@ -18,21 +18,23 @@ from qrdistill.types import FilterDecision, JudgeVerdict, ReasoningPath
 BEST_GRADE = 5
 
 
-def decide(pool: Pool, findings: Mapping[str, JudgeVerdict], judge: Judge | None) -> list[FilterDecision]:
-    """Decide on every path of a pool, in the order of their ids."""
+def decide(pool: Pool, findings: Mapping[str, JudgeVerdict], judge: Judge | None, *, top_m: int = 0) -> list[FilterDecision]:
+    """Decide on every path of a pool, in the order of their ids; `top_m` keeps at most so many a question (0: all)."""
     by_question: dict[str, list[ReasoningPath]] = defaultdict(list)
     for path in pool.paths:
         by_question[path.question_id].append(path)
-    decisions = [decision for paths in by_question.values() for decision in _decide_question(pool, paths, findings, judge)]
+    decisions = [decision for paths in by_question.values() for decision in _decide_question(pool, paths, findings, judge, top_m)]
     return sorted(decisions, key=lambda decision: decision.path_id)
 
 
 def _decide_question(
-    pool: Pool, paths: Sequence[ReasoningPath], findings: Mapping[str, JudgeVerdict], judge: Judge | None
+    pool: Pool, paths: Sequence[ReasoningPath], findings: Mapping[str, JudgeVerdict], judge: Judge | None, top_m: int
 ) -> Iterable[FilterDecision]:
     judged = [path for path in paths if path.id not in pool.dropped]
     reasons = {path.id: pool.dropped.get(path.id) or _judged(findings.get(path.id), judge) for path in paths}
-    kept = {path.id for path in judged if reasons[path.id][0] == "kept"}
+    ranked = sorted((path.id for path in judged if reasons[path.id][0] == "kept"), key=lambda id: (-_worth(findings.get(id)), id))
+    kept = set(ranked[: top_m or None])
+    reasons.update({id: ("judge_top_m", f"{top_m} paths with better grades are kept") for id in ranked if id not in kept})
     if not kept and judge is not None and not judge.is_exact and (last := _least_bad(judged, findings)):
         kept, reasons[last] = {last}, ("kept_last", "the judge dropped every path of this question")
         best = 1.0

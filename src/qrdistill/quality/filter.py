@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qrdistill.config import content_hash
+from qrdistill.config.endpoints import LLMJudgeConfig
 from qrdistill.errors import DataError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.quality.correctness import check_answers
@@ -69,7 +70,8 @@ def _filter(run: Run, progress: Progress) -> None:
     drop_duplicates(pool)
     judge = make_judge(config.judge, run, tasks)
     findings = _judge(run, judge, pool, progress) if judge else {}
-    decisions = decide(pool, findings, judge)
+    top_m = config.judge.top_m if isinstance(config.judge, LLMJudgeConfig) else 0
+    decisions = decide(pool, findings, judge, top_m=top_m)
     with run.ledger.transaction():
         for record_type in (AnswerVerdict, FilterDecision):
             run.ledger.delete(record_type)

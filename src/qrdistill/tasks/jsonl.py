@@ -91,17 +91,17 @@ class JsonlTask:
         lines: dict[str, int] = {}
         for number, row in read_rows(Path(path)):
             question = self._read(row, f"{path}, line {number}")
-            if question.id in lines:
-                raise DataError(
-                    f"{path}, line {number}: the id {question.id!r} already stands in line {lines[question.id]}; ids must differ"
-                )
-            lines[question.id] = number
             key = _content(question)
             if key in kept and kept[key].gold != question.gold:
                 raise DataError(
                     f"{path}, line {number}: the same question as in line {lines[kept[key].id]} with another answer "
                     f"({shown(question.gold)}, not {shown(kept[key].gold)}); remove one of them"
                 )
+            if question.id in lines and row.get(self._columns["id"]) is not None:
+                raise DataError(
+                    f"{path}, line {number}: the id {question.id!r} already stands in line {lines[question.id]}; ids must differ"
+                )
+            lines.setdefault(question.id, number)
             kept.setdefault(key, question)
         if not kept:
             raise DataError(f"{path} holds no questions; expected one JSON object a line with question and answer")

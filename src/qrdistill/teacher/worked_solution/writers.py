@@ -75,9 +75,8 @@ def _sentence(text: str) -> str:
 def _close(parts: list[str], solution: Solution) -> str:
     """Join the parts; the last sentence states the answer."""
     conclusion = f"{solution.conclusion}." if solution.conclusion else ""
-    text = " ".join(part for part in [*parts, conclusion] if part).replace("\n ", "\n")
-    end = "" if text.endswith("\n") else " "
-    return f"{text}{end}The answer is {solution.answer}."
+    parts = [part for part in [*parts, conclusion, f"The answer is {solution.answer}."] if part]
+    return "".join(part if part.endswith("\n") else f"{part} " for part in parts).rstrip()
 
 
 WRITERS: dict[str, Writer] = {
