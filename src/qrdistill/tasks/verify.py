@@ -1,19 +1,45 @@
-"""Verdicts: does the final answer stated in a response equal the gold answer?"""
+"""Verdicts: does the final answer stated in a response equal the gold answer?
+
+==========  ==========================================================================================================================
+match       the stated answer equals the gold one
+differ      an answer is stated and is another one
+unparsed    no single final answer is stated (nothing, a hedge, a cut-off reply, an answer that was taken back)
+timeout     the comparison was refused (too large to compute) or did not finish; neither right nor wrong
+==========  ==========================================================================================================================
+
+Extraction is :mod:`qrdistill.tasks.answers`; numbers are compared as exact fractions (:mod:`qrdistill.tasks.compare.quantity`), other
+mathematics by structure and then formula by formula in a killable process (:mod:`qrdistill.tasks.compare.structure`,
+:mod:`qrdistill.tasks._math_pool`). Everything here is deterministic and may be called from a plain script, a thread or asyncio (the
+call blocks, at most a few seconds).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from qrdistill.errors import DataError
+from qrdistill.tasks._math_pool import engine
 from qrdistill.tasks.answers import extract
+from qrdistill.tasks.compare.formulas import Undecided, same_answer
 from qrdistill.tasks.compare.quantity import equal, parse_quantity
+from qrdistill.tasks.extract.options import Options
 from qrdistill.tasks.extract.statements import Refusal
 from qrdistill.types import AnswerKind, Verdict
 
-GRADER_VERSION = "1"
+GRADER_VERSION = "2"
 """Changes whenever any rule of extraction or comparison changes; saved with every verdict."""
 
 Choices = Sequence[tuple[str, str]] | None
+
+KINDS = ("choice", "yesno", "nli", "number", "math")
+_YESNO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_NLI = {
+    "entailment": "entailment", "entails": "entailment", "true": "entailment", "yes": "entailment", "e": "entailment",
+    "contradiction": "contradiction", "contradicts": "contradiction", "false": "contradiction", "no": "contradiction", "c": "contradiction",
+    "neutral": "neutral", "neither": "neutral", "maybe": "neutral", "n": "neutral",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,31 +55,93 @@ class Grade:
     """True when the answer was explicitly stated in the asked-for form, False when lenient rules were needed."""
 
 
+def grade(*, kind: AnswerKind, gold: str, choices: Choices, response: str) -> Verdict:
+    """The verdict alone: "match", "differ", "unparsed" or "timeout".
+
+    Args:
+        kind: "choice", "yesno", "nli", "number" or "math".
+        gold: the right answer: an option's label (or its text), yes/no, a label of inference, a number, or LaTeX.
+        choices: (label, text) pairs for kind "choice", else None.
+        response: the raw text of a model.
+
+    Raises:
+        DataError: when the kind is unknown, the gold answer is empty or no answer of its kind, or choices are missing.
+
+    >>> grade(kind="number", gold="42", choices=None, response="6 * 7 = 42. The answer is 42.")
+    'match'
+    """
+    return grade_response(kind, gold, choices, response).verdict
+
+
 def grade_response(kind: AnswerKind, gold: str, choices: Choices, response: str) -> Grade:
-    """Compare the final answer stated in `response` with `gold`."""
-    found = extract(kind, choices, response)
+    """The verdict on a response with what was read, where and why. Arguments and errors as for :func:`grade`."""
+    options = tuple((str(label), str(text)) for label, text in choices or ())
+    wanted = canonical_gold(kind, gold, options)
+    found = extract(kind, options, response)
     if found is None:
-        return Grade(verdict="unparsed", reason="no final answer was stated")
+        return Grade(verdict="unparsed", reason="no final answer is stated")
     if isinstance(found, Refusal):
         return Grade(verdict="unparsed", start=found.start, end=found.end, reason=found.reason)
+    verdict, reason = _compare(kind, wanted, found.value)
     return Grade(
-        verdict="match" if _equal(kind, gold, found.value) else "differ",
+        verdict=verdict,
         extracted=found.value,
         start=found.start,
         end=found.end,
-        reason="compared",
+        reason=reason,
         is_strict=found.is_strict,
     )
 
 
-def _equal(kind: AnswerKind, gold: str, value: str) -> bool:
-    if kind in ("number", "math"):
-        first, second = parse_quantity(gold), parse_quantity(value)
-        if first and second:
-            return equal(first, second)
-    return gold.strip().casefold() == value.strip().casefold()
+@lru_cache(maxsize=4096)
+def canonical_gold(kind: AnswerKind, gold: str, choices: tuple[tuple[str, str], ...]) -> str:
+    """The gold answer in the spelling verdicts compare with.
+
+    Raises:
+        DataError: see :func:`grade`.
+    """
+    if kind not in KINDS:
+        raise DataError(f"answer kind {kind!r} is unknown; expected one of {', '.join(KINDS)}")
+    stripped = gold.strip()
+    if not stripped:
+        raise DataError(f"the gold answer of a {kind} question is empty; every question needs one")
+    if kind == "choice":
+        return _gold_label(stripped, choices)
+    if kind in {"yesno", "nli"}:
+        table = _YESNO if kind == "yesno" else _NLI
+        label = table.get(stripped.casefold().rstrip("."))
+        if label is None:
+            raise DataError(f"gold answer {gold!r} is no answer of kind {kind!r}; expected one of {', '.join(sorted(set(table.values())))}")
+        return label
+    return stripped
 
 
-def grade(*, kind: AnswerKind, gold: str, choices: Choices, response: str) -> Verdict:
-    """The verdict alone: "match", "differ", "unparsed" or "timeout"."""
-    return grade_response(kind, gold, choices, response).verdict
+def _gold_label(gold: str, choices: tuple[tuple[str, str], ...]) -> str:
+    if not choices:
+        raise DataError("a choice question has no choices; expected (label, text) pairs")
+    options = Options.of(choices)
+    if len(set(options.labels)) != len(options.labels):
+        raise DataError(f"the labels {', '.join(options.labels)} are not distinct")
+    bare = gold.strip("()[].: ")
+    if bare in options.labels:
+        return bare
+    same_text = [label for label, text in zip(options.labels, options.texts, strict=True) if text.strip().casefold() == gold.casefold()]
+    if len(same_text) == 1:
+        return same_text[0]
+    if options.canonical(bare) in options.labels:
+        return options.canonical(bare)
+    raise DataError(f"gold answer {gold!r} is neither a label nor the text of an option; the labels are {', '.join(options.labels)}")
+
+
+def _compare(kind: AnswerKind, gold: str, answer: str) -> tuple[Verdict, str]:
+    if kind in {"choice", "yesno", "nli"}:
+        return ("match", "the same answer") if gold == answer else ("differ", f"another answer than {gold}")
+    if kind == "number":
+        first, second = parse_quantity(gold), parse_quantity(answer)
+        if first is not None and second is not None:
+            return ("match", "equal numbers") if equal(first, second) else ("differ", "different numbers")
+    try:
+        is_same = same_answer(gold, answer, engine)
+    except Undecided as undecided:
+        return "timeout", str(undecided)
+    return ("match", "equal") if is_same else ("differ", "not shown to be equal")
