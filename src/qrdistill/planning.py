@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qrdistill.config import (
+    CassetteTeacherConfig,
     Config,
     FolderSource,
     JsonlTaskConfig,
@@ -23,6 +26,9 @@ from qrdistill.config import (
 )
 from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
 from qrdistill.store import STAGES, Stage
+
+if TYPE_CHECKING:
+    from qrdistill.teacher.forecast import Forecast
 
 _PACKAGED_WEIGHTS = {"smollm2-135m-instruct": 134_515_008, "gemma3-270m": 268_098_176}
 _MODULES = {
@@ -62,10 +68,17 @@ class Plan:
     disk_bytes: int
     problems: tuple[str, ...]
     exit_code: int
+    forecasts: tuple[Forecast, ...] = ()
+    """Calls, tokens and money of paid teachers and judges; bounds, unless a pilot measured them."""
 
 
-def plan(config: Config) -> Plan:
-    """Lay out what a recipe would do. Writes nothing and loads no model."""
+def plan(config: Config, *, pilot_questions: int = 0) -> Plan:
+    """Lay out what a recipe would do. Writes nothing and loads no model.
+
+    Args:
+        config: the recipe.
+        pilot_questions: ask the paid teachers about so many questions first (this costs money) and project from that.
+    """
     questions = config.questions
     splits = {"train": questions.num_train, "validation": questions.num_validation, "test": questions.num_test}
     num_asked = (questions.num_train + questions.num_validation) * len(questions.tasks)
@@ -92,7 +105,22 @@ def plan(config: Config) -> Plan:
         disk_bytes=sum(_disk(student, config.training.keep_checkpoints) for student in config.students),
         problems=tuple(str(error) for error in errors),
         exit_code=errors[0].exit_code if errors else 0,
+        forecasts=() if errors else _forecasts(config, pilot_questions),
     )
+
+
+def _forecasts(config: Config, pilot_questions: int) -> tuple[Forecast, ...]:
+    from qrdistill.tasks import load_tasks
+    from qrdistill.teacher.client.checks import paid_endpoints
+    from qrdistill.teacher.forecast import bounds, pilot
+
+    if not paid_endpoints(config):
+        return ()
+    tasks = load_tasks(config)
+    each = -(-max(4, pilot_questions) // len(tasks))
+    drawn = [task.questions("train", min(each, config.questions.num_train)) for task in tasks.values()]
+    mixed = [question for row in zip_longest(*drawn) for question in row if question is not None]
+    return tuple(pilot(config, mixed[:pilot_questions], tasks) if pilot_questions else bounds(config, mixed))
 
 
 def check_names(config: Config, *, stages: Sequence[Stage] = STAGES) -> None:
@@ -110,6 +138,8 @@ def check_names(config: Config, *, stages: Sequence[Stage] = STAGES) -> None:
 
 def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDistillError]:
     """Everything that stands in the way of running these stages of a recipe, the first reason first."""
+    from qrdistill.teacher.client.checks import endpoint_problems
+
     found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
     if not found:
         found += _task_problems(config, is_drawn="generate" in stages)
@@ -120,17 +150,17 @@ def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDist
                 "set it to 1 or more, or choose the policy 'random' or 'all'"
             )
         )
-    return found + _missing_packages(config, stages)
+    return found + endpoint_problems(config, stages) + _missing_packages(config, stages)
 
 
 def _unknown_styles(config: Config) -> list[QRDistillError]:
-    from qrdistill.teacher.styles import STYLES
+    from qrdistill.teacher.styles import styles_of
 
-    known = sorted(STYLES)
+    known = sorted(styles_of(config.generate))
     found: list[QRDistillError] = [
         ConfigError(f"generate.styles: unknown style {style!r}{suggest(style, known)}; known: {', '.join(known)}")
         for style in config.generate.styles
-        if style not in STYLES
+        if style not in known
     ]
     policy = config.method.policy
     if isinstance(policy, SinglePathPolicyConfig) and policy.style not in config.generate.styles:
@@ -153,6 +183,11 @@ def _missing_files(config: Config) -> list[QRDistillError]:
         DataError(f"{key}: there is no file {path} (relative paths start at the working directory); give the right path")
         for key, path in named
         if not Path(path).is_file()
+    ]
+    found += [
+        DataError(f"generate.teachers.{number}.run: {teacher.run} holds no ledger; give the folder of a run that has paths")
+        for number, teacher in enumerate(config.generate.teachers)
+        if isinstance(teacher, CassetteTeacherConfig) and not (Path(teacher.run) / "ledger.sqlite").is_file()
     ]
     for number, student in enumerate(config.students):
         if isinstance(student.source, FolderSource) and not Path(student.source.path).is_dir():

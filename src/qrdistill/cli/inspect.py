@@ -39,6 +39,9 @@ def register(app: typer.Typer) -> None:
 def check(
     ctx: typer.Context,
     recipe: options.RunOrRecipe,
+    pilot: Annotated[
+        int, typer.Option("--pilot", min=0, max=1000, help="Ask paid teachers about so many questions to price the run.")
+    ] = 0,
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
@@ -53,7 +56,7 @@ def check(
         run = options.open_run(session, recipe, overrides=set_, seed=seed, is_update=True)
         run.verify()
         config = run.config
-    planned = plan(config)
+    planned = plan(config, pilot_questions=pilot)
     session.exit_code = planned.exit_code
     next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {recipe}"
     if session.folder is not None:
@@ -75,6 +78,7 @@ def _plan_lines(planned: Plan) -> list[RenderableType]:
             [(name, split["train"], split["validation"], split["test"]) for name, split in planned.questions.items()],
         ),
         f"paths: {planned.num_paths} (calls: {calls})",
+        *(forecast.line() for forecast in planned.forecasts),
         table("", ("student", "source", "weights", "adapter"), rows),
         f"memory at least {planned.memory_bytes / 1e9:.1f} GB, disk about {planned.disk_bytes / 1e9:.1f} GB, plus hub downloads",
         *(f"problem: {problem}" for problem in planned.problems),

@@ -9,6 +9,7 @@ from qrdistill.config.endpoints import (
     LLMJudgeConfig,
     OpenAICompatibleTeacherConfig,
     PriceConfig,
+    StyleConfig,
 )
 from qrdistill.config.recipes import (
     content_hash,
@@ -108,6 +109,7 @@ __all__ = [
     "StepCheckerConfig",
     "StudentConfig",
     "StudentSource",
+    "StyleConfig",
     "TaskConfig",
     "TeacherConfig",
     "TinySource",

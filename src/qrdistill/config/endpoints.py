@@ -6,6 +6,7 @@ change what is asked (an address, a price, a rate), so a run may go on after the
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -140,6 +141,31 @@ class OpenAICompatibleTeacherConfig(EndpointConfig):
     """Share of the grid's cells this teacher is asked for (chosen by hash, so a larger share contains a smaller one)."""
     mode: Literal["live", "batch"] = "live"
     """`batch`: write request files, submit them, poll and harvest (OpenAI's half-price batches)."""
+
+
+class StyleConfig(_Model):
+    """A prompt style of your own; name it under `generate.styles` to use it."""
+
+    name: _Name
+    template: str = Field(min_length=1, max_length=20_000)
+    """The text around a question. {question} and {answer_form} each stand in it once; it has no other place to fill."""
+    why: str = Field("", max_length=300)
+    """One line: what the style is for."""
+
+    @field_validator("template")
+    @classmethod
+    def _has_its_places(cls, template: str) -> str:
+        places = re.findall(r"\{([A-Za-z_]\w*)\}", template)
+        if unknown := sorted(set(places) - {"question", "answer_form"}):
+            raise ValueError(f"unknown field {{{unknown[0]}}}: a template has {{question}} and {{answer_form}} only")
+        for place in ("question", "answer_form"):
+            if places.count(place) != 1:
+                raise ValueError(
+                    f"{{{place}}} must stand in a template exactly once, but stands there {places.count(place)} times"
+                )
+        if places != ["question", "answer_form"]:
+            raise ValueError("{question} must stand before {answer_form}")
+        return template
 
 
 class CassetteTeacherConfig(_Model):

@@ -11,7 +11,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qrdistill.config.endpoints import BudgetConfig, CassetteTeacherConfig, LLMJudgeConfig, OpenAICompatibleTeacherConfig
+from qrdistill.config.endpoints import (
+    BudgetConfig,
+    CassetteTeacherConfig,
+    LLMJudgeConfig,
+    OpenAICompatibleTeacherConfig,
+    StyleConfig,
+)
 from qrdistill.types import AnswerKind
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -111,6 +117,8 @@ class GenerateConfig(_Model):
     teachers: tuple[TeacherConfig, ...] = Field((WorkedSolutionTeacherConfig(),), min_length=1)
     styles: tuple[str, ...] = Field(STYLES, min_length=1)
     """Prompt styles, see `qrdistill ls styles`."""
+    custom_styles: tuple[StyleConfig, ...] = ()
+    """Styles of your own, to be named under `styles`."""
     samples: int = Field(1, ge=1, le=64)
     """Paths per question, teacher and style."""
 
@@ -121,6 +129,9 @@ class GenerateConfig(_Model):
             raise ValueError("teacher names must differ: give each a `name`")
         if len(set(self.styles)) < len(self.styles):
             raise ValueError("styles must differ: one stands twice")
+        own = [style.name for style in self.custom_styles]
+        if taken := sorted({name for name in own if own.count(name) > 1 or name in STYLES}):
+            raise ValueError(f"custom_styles: the name {taken[0]!r} is taken; choose another")
         return self
 
 

@@ -64,7 +64,7 @@ def _generate(run: Run, progress: Progress) -> None:
     started_s = time.monotonic()
     run.begin("generate")
     tasks = load_tasks(run.config)
-    styles = [style_named(name) for name in run.config.generate.styles]
+    styles = [style_named(name, run.config.generate) for name in run.config.generate.styles]
     teachers = [(config, make_teacher(config, run, tasks)) for config in run.config.generate.teachers]
     questions = draw_questions(run, tasks)
     asked = {question.id: question for question in questions if question.split in _ASKED}

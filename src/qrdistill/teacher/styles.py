@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qrdistill.config import content_hash
+from qrdistill.config import GenerateConfig, content_hash
 from qrdistill.errors import ConfigError, suggest
 from qrdistill.tasks.prompts import answer_form, question_block
 from qrdistill.types import Question
@@ -79,15 +79,22 @@ STYLES: dict[str, Style] = {style.name: style for style in _STYLES}
 """Every style by name."""
 
 
-def style_named(name: str) -> Style:
-    """A style by name.
+def style_named(name: str, config: GenerateConfig | None = None) -> Style:
+    """A style by name: a built-in one, or one of a recipe's own.
 
     Raises:
         ConfigError: there is no such style.
     """
-    if name not in STYLES:
-        raise ConfigError(f"unknown style {name!r}{suggest(name, list(STYLES))}; known ones are {', '.join(STYLES)}")
-    return STYLES[name]
+    known = styles_of(config) if config else STYLES
+    if name not in known:
+        raise ConfigError(f"unknown style {name!r}{suggest(name, list(known))}; known ones are {', '.join(known)}")
+    return known[name]
+
+
+def styles_of(config: GenerateConfig) -> dict[str, Style]:
+    """Every style a recipe can name: the built-in ones and its own."""
+    own = [Style(name=style.name, template=style.template, why=style.why) for style in config.custom_styles]
+    return STYLES | {style.name: style for style in own}
 
 
 def render(style: Style, question: Question) -> str:

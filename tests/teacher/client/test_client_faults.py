@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import resource
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -49,8 +52,16 @@ def mixed_faults(num_keys: int, seed: int) -> None:
 
 
 def test_mixed_faults_lose_nothing() -> None:
-    mixed_faults(500, seed=1)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 300 * 1024
+    """The peak is that of a process of its own: a test worker that has loaded torch before is larger than the bar."""
+    code = (
+        "import resource, test_client_faults; test_client_faults.mixed_faults(500, seed=1); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    here = Path(__file__).parent
+    environment = {**os.environ, VARIABLE: KEY, "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 300 * 1024
 
 
 @pytest.mark.nightly

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
 from weakref import WeakKeyDictionary
 
 from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
 from qrdistill.store import Run
 from qrdistill.teacher.client.capabilities import resolve
+from qrdistill.teacher.client.checks import PaidStage, caps_of
 from qrdistill.teacher.client.costs import spent_before
 from qrdistill.teacher.client.desk import LedgerDesk
-from qrdistill.teacher.client.money import Cap, Meter, require_price
+from qrdistill.teacher.client.money import Meter, require_price
 from qrdistill.teacher.client.openai_compatible import OpenAICompatibleTeacher
-from qrdistill.teacher.styles import render, style_named
-from qrdistill.types import PathRequest, Question
+from qrdistill.teacher.styles import render, styles_of
 
-PaidStage = Literal["generate", "filter"]
 _meters: WeakKeyDictionary[Run, dict[PaidStage, Meter]] = WeakKeyDictionary()
 
 
@@ -27,15 +25,10 @@ def meter_of(run: Run, stage: PaidStage) -> Meter:
     meters = _meters.setdefault(run, {})
     teachers, judges = spent_before(run.ledger), spent_before(run.ledger, owner="*")
     by_stage = {"generate": teachers.most_usd, "filter": judges.most_usd}
-    budget = run.config.budget
-    if stage not in meters:
-        meters[stage] = Meter(caps=[Cap("budget.run_usd", 0), Cap(f"budget.{stage}_usd", 0)])
-    meter = meters[stage]
+    meter = meters.setdefault(stage, Meter())
     if meter.reserved_usd == 0:
-        whole, own = meter.caps
-        whole.limit_usd, whole.spent_usd = budget.run_usd, sum(by_stage.values())
-        own.limit_usd = budget.generate_usd if stage == "generate" else budget.filter_usd
-        own.spent_usd = by_stage[stage]
+        whole, own = meter.caps = caps_of(run.config, stage)
+        whole.spent_usd, own.spent_usd = sum(by_stage.values()), by_stage[stage]
     return meter
 
 
@@ -51,10 +44,11 @@ def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompa
         ConfigError: its address or key variable is not given, or a cap is set and its price is not known.
     """
     where = f"teacher {config.name!r}"
+    styles = styles_of(run.config.generate)
     require_price(resolve(config, where=where).price, meter_of(run, "generate"), where=where)
-    return OpenAICompatibleTeacher(config, prompt=write_prompt, seed=run.config.seed, desk=lambda: open_desk(run, "generate"))
-
-
-def write_prompt(request: PathRequest, question: Question) -> str:
-    """The prompt of a cell: its style around the question."""
-    return render(style_named(request.style), question)
+    return OpenAICompatibleTeacher(
+        config,
+        prompt=lambda request, question: render(styles[request.style], question),
+        seed=run.config.seed,
+        desk=lambda: open_desk(run, "generate"),
+    )

@@ -1,0 +1,112 @@
+"""A run is priced before it is paid: bounds without a call, an estimate with an interval from a pilot; own styles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.client import KEY, VARIABLE, limits
+from harness.fault_server import FaultServer
+from qrdistill.config import Config, load_recipe
+from qrdistill.errors import ConfigError
+from qrdistill.planning import plan
+from qrdistill.store import Run
+from qrdistill.teacher.client import spent_before
+from qrdistill.teacher.generate import generate_paths
+from qrdistill.types import ReasoningPath
+
+PRICE = {"prompt_usd_per_million": 1000, "completion_usd_per_million": 2000}
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+
+
+def recipe(root: Path, url: str, *, num_train: int = 100, generate: dict[str, Any] | None = None, **teacher: Any) -> Config:
+    tree = load_recipe(root / "recipes" / "smoke.yaml").model_dump(mode="json")
+    base = {"kind": "openai_compatible", "name": "toy", "model": "toy", "base_url": url, "api_key_env": VARIABLE, "price": PRICE}
+    tree["generate"] |= {"teachers": [base | {"limits": limits().model_dump()} | teacher]} | (generate or {})
+    tree["questions"]["num_train"] = num_train
+    return Config.model_validate(tree)
+
+
+def test_a_bound_costs_no_call_and_holds(tmp_path: Path, root: Path) -> None:
+    with FaultServer() as server:
+        config = recipe(root, server.url, num_train=10)
+        (bound,) = plan(config).forecasts
+        assert not server.accepted
+        run = Run(tmp_path / "run", config)
+        generate_paths(run)
+        spent = spent_before(run.ledger)
+        assert bound.num_calls == spent.num_attempts == 12 * 2 * 6
+        assert spent.billed_usd < bound.high_usd
+        assert spent.prompt_tokens == pytest.approx(bound.prompt_tokens, rel=0.25)
+        run.close()
+
+
+def test_a_pilot_projects_the_price_of_the_run(tmp_path: Path, root: Path) -> None:
+    with FaultServer(answer=lambda prompt: "word " * (20 + len(prompt) % 40)) as server:
+        config = recipe(root, server.url)
+        (measured,) = plan(config, pilot_questions=6).forecasts
+        assert len(server.accepted) == measured.num_pilot_calls == 36
+        run = Run(tmp_path / "run", config)
+        generate_paths(run)
+        spent = spent_before(run.ledger).billed_usd
+        assert measured.low_usd * 0.97 <= spent <= measured.high_usd * 1.03
+        assert measured.high_usd - measured.low_usd < 0.3 * measured.usd
+        assert "USD" in measured.line()
+        run.close()
+
+
+def test_own_styles_reach_the_teacher(tmp_path: Path, root: Path) -> None:
+    own = {"name": "rhyme", "template": "In verse, please: {question}\n{answer_form}", "why": "for fun"}
+    with FaultServer() as server:
+        run = Run(tmp_path / "run", recipe(root, server.url, num_train=2, generate={"styles": ["rhyme"], "custom_styles": [own]}))
+        generate_paths(run)
+        assert {path.style for path in run.ledger.all(ReasoningPath)} == {"rhyme"}
+        assert all(call.prompt.startswith("In verse, please: ") for call in server.accepted)
+        run.close()
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{question} {answer_form} {author}", "author"),
+        ("{question}", "answer_form"),
+        ("{question}{question}{answer_form}", "question"),
+        ("{answer_form}{question}", "before"),
+    ],
+)
+def test_a_template_with_a_wrong_field_is_refused(root: Path, template: str, says: str, tmp_path: Path) -> None:
+    text = (root / "recipes" / "smoke.yaml").read_text()
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    style = f'[{{name: mine, template: "{template}"}}]'
+    with pytest.raises(ConfigError, match=says):
+        load_recipe(path, overrides=[f"generate.custom_styles={style}"])
+
+
+def test_two_samples_a_cell_differ_in_seed_and_share_nothing(tmp_path: Path, root: Path) -> None:
+    with FaultServer() as server:
+        config = recipe(root, server.url, num_train=2, generate={"samples": 3}, capabilities={"seed": True})
+        run = Run(tmp_path / "run", config)
+        generate_paths(run)
+        seeds = [call.body["seed"] for call in server.accepted]
+        assert len(seeds) == len(set(seeds)) == 4 * 2 * 6 * 3
+        run.close()
+
+
+def test_one_call_may_bring_n_samples(tmp_path: Path, root: Path) -> None:
+    with FaultServer() as server:
+        config = recipe(root, server.url, num_train=2, generate={"samples": 3}, capabilities={"n": 4})
+        run = Run(tmp_path / "run", config)
+        generate_paths(run)
+        assert len(server.accepted) == 4 * 2 * 6
+        paths = run.ledger.all(ReasoningPath)
+        assert len(paths) == 4 * 2 * 6 * 3
+        billed = sum(call.prompt_tokens * 1e-3 + call.completion_tokens * 2e-3 for call in server.accepted)
+        assert sum(path.cost_usd for path in paths) == pytest.approx(billed)
+        run.close()
