@@ -36,8 +36,7 @@ def check_arithmetic(text: str) -> list[Finding]:
     >>> [(finding.quote, finding.is_true) for finding in check_arithmetic("3 spiders: 3 * 8 = 24, then 24 + 8 = 33.")]
     [('3 * 8 = 24', True), ('24 + 8 = 33', False)]
     """
-    text = plain_marks(text)
-    return [finding for chain in _chains(tokenise(text)) for finding in _check_chain(chain, text)]
+    return [finding for chain in _chains(tokenise(plain_marks(text))) for finding in _check_chain(chain, text)]
 
 
 def _chains(tokens: Sequence[Token]) -> Iterator[_Chain]:

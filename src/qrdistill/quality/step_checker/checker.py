@@ -60,9 +60,9 @@ def check_text(question: Question, text: str) -> list[Finding]:
     prose = without_programs(text, programs)
     findings = [*check_arithmetic(prose), *check_claims(prose), *check_equations(question.text, prose)]
     findings += check_restated(question, prose)
-    findings += [finding for program in programs if (finding := check_program(text, program, answer))]
-    final = _check_answer(question, prose, answer, findings)
-    return [*findings, *([final] if final else [])]
+    ran = [finding for program in programs if (finding := check_program(text, program, answer))]
+    final = None if ran else _check_answer(question, prose, answer, findings)
+    return [*findings, *ran, *([final] if final else [])]
 
 
 def _check_answer(question: Question, prose: str, answer: str, findings: list[Finding]) -> Finding | None:

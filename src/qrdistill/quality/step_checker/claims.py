@@ -157,8 +157,8 @@ def _rule(pattern: str, check: Callable[[re.Match[str]], str | None]) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} (?:is|are) (not )?(?:evenly )?divisible by {_INT}\b", _divisible),
-    _rule(rf"(?<![\d.*/+-] )(?<![\d.]){_INT} is (not )?a multiple of {_INT}\b", _divisible),
+    _rule(rf"(?<![\d*/+-] )(?<![\d.]){_INT} (?:is|are) (not )?(?:evenly )?divisible by {_INT}\b", _divisible),
+    _rule(rf"(?<![\d*/+-] )(?<![\d.]){_INT} is (not )?a multiple of {_INT}\b", _divisible),
     _rule(
         rf"(?<![\d.*/+-] )(?<![\d.]){_INT} (?:also )?(?:divides|(does not|doesn't|cannot) divide) (?:both )?{_LIST}",
         _divisor_of_all,

@@ -44,10 +44,10 @@ class Token:
 
 
 def plain_marks(text: str) -> str:
-    """The text with LaTeX operators as single characters and without the asterisks of bold print."""
+    """The text with LaTeX operators as single characters and without the asterisks of bold print; its length stays."""
     text = _BOLD.sub("  ", text)
     for command, character in _LATEX.items():
-        text = text.replace(command, character)
+        text = text.replace(command, character.ljust(len(command)))
     return text
 
 
