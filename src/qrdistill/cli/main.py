@@ -92,16 +92,23 @@ def run_app(arguments: list[str]) -> int:
 
 
 class _TerminationAsInterrupt:
-    """SIGTERM ends a run the way Ctrl-C does: the exception unwinds every stage and asyncio loop cleanly."""
+    """SIGTERM ends a run the way Ctrl-C does: the exception unwinds every stage and asyncio loop cleanly.
+
+    A shell starts background jobs with SIGINT ignored; it is listened to again, or neither signal could stop such a run.
+    """
 
     def __init__(self) -> None:
         self.is_terminated = False
 
     def __enter__(self) -> None:
         self._before = signal.signal(signal.SIGTERM, self._handle)
+        self._interrupt_before = signal.getsignal(signal.SIGINT)
+        if self._interrupt_before is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
+        signal.signal(signal.SIGINT, self._interrupt_before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.is_terminated = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import signal
 import time
 from collections import Counter
@@ -15,11 +17,19 @@ from harness.client import KEY, VARIABLE
 from harness.fault_server import MIXED, FaultServer
 from harness.killer import kill, start
 from harness.real_server import is_available, real_server
+from qrdistill.cli.main import run_app
 from qrdistill.store import Ledger
 from qrdistill.teacher.client import spent_before
 from qrdistill.types import Attempt, ReasoningPath
 
 KEYS = {VARIABLE: KEY}
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, KEY)
+
+
 PRICE = {"prompt_usd_per_million": 1000, "completion_usd_per_million": 2000}
 QUICK = {"max_concurrency": 4, "backoff_s": 0.02, "backoff_cap_s": 0.1, "retry_after_cap_s": 0.3, "deadline_s": 60, "grace_s": 5}
 
@@ -57,9 +67,11 @@ def write_recipe(folder: Path, url: str, *, num_train: int, **changes: Any) -> P
 
 
 def generate(recipe: Path, folder: Path, *more: str) -> tuple[int, str]:
-    process = start(["-m", "qrdistill", "generate", str(recipe), "-o", str(folder), *more], environment=KEYS)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out + err
+    """`qrdistill generate` in this process: its exit code and everything it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = run_app(["generate", str(recipe), "-o", str(folder), *more])
+    return code, printed.getvalue()
 
 
 def books(folder: Path, server: FaultServer, num_paths: int) -> None:
