@@ -11,7 +11,7 @@ from qrdistill.config import ReasoningTaskConfig, WorkedSolutionTeacherConfig
 from qrdistill.config.tree import STYLES as CONFIG_STYLES
 from qrdistill.errors import ConfigError
 from qrdistill.tasks.reasoning import FAMILIES, ReasoningTask
-from qrdistill.teacher import STYLES
+from qrdistill.teacher import STYLES, Style
 from qrdistill.teacher.base import Reply
 from qrdistill.teacher.generate import make_request
 from qrdistill.teacher.styles import render, style_named
@@ -156,3 +156,14 @@ def test_templates_hold_the_question_and_the_form_of_the_answer() -> None:
 def test_unknown_style_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match=r"unknown style 'facts' \(did you mean 'fact'\?\)"):
         style_named("facts")
+
+
+def test_a_style_of_ones_own_needs_another_teacher() -> None:
+    with pytest.raises(ConfigError, match=r"has no way to write the style 'socratic', only vanilla, cot"):
+        make_teacher().sampling("socratic")
+
+
+def test_places_of_a_template_may_stand_in_any_order() -> None:
+    question = Question(id="b", task="t", split="train", text="What is {answer_form}?", kind="number", gold="1")
+    prompt = render(Style(name="own", template="{answer_form} {braces} {question}", why=""), question)
+    assert prompt == "End with: The answer is <number>. {braces} What is {answer_form}?"

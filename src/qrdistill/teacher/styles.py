@@ -6,6 +6,7 @@ is part of a path's identity: change a word and the paths are asked for again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from qrdistill.config import GenerateConfig, content_hash
@@ -99,6 +100,5 @@ def styles_of(config: GenerateConfig) -> dict[str, Style]:
 
 def render(style: Style, question: Question) -> str:
     """The prompt a real teacher gets. Text of a question is inserted as it is, braces and all."""
-    before, _, rest = style.template.partition("{question}")
-    middle, _, after = rest.partition("{answer_form}")
-    return f"{before}{question_block(question)}{middle}{answer_form(question.kind)}{after}"
+    parts = {"question": question_block(question), "answer_form": answer_form(question.kind)}
+    return re.sub(r"\{(question|answer_form)\}", lambda place: parts[place[1]], style.template)

@@ -16,7 +16,6 @@ from qrdistill.errors import ConfigError
 from qrdistill.tasks.base import Slip, SlipKind, Solution, SolvableTask, Task
 from qrdistill.tasks.programs import ProgramError, run_program
 from qrdistill.teacher.base import Reply
-from qrdistill.teacher.styles import style_named
 from qrdistill.teacher.worked_solution.writers import WRITERS
 from qrdistill.types import Attempt, Flaw, PathRequest, PlantedFlaw, Question, ReasoningPath
 
@@ -57,8 +56,16 @@ class WorkedSolutionTeacher:
             self._tasks[name] = task
 
     def sampling(self, style: str) -> str:
-        """The flaw rates and the seed, as canonical JSON."""
-        style_named(style)
+        """The flaw rates and the seed, as canonical JSON.
+
+        Raises:
+            ConfigError: there is no writer for the style.
+        """
+        if style not in WRITERS:
+            raise ConfigError(
+                f"teacher {self.name!r} of kind worked_solution has no way to write the style {style!r}, "
+                f"only {', '.join(WRITERS)}; leave it out of generate.styles or use a teacher that reads templates"
+            )
         rates = f'"spurious_rate":{self._config.spurious_rate},"wrong_rate":{self._config.wrong_rate}'
         return f'{{"seed":{self._seed},{rates}}}'
 
@@ -102,7 +109,7 @@ class WorkedSolutionTeacher:
 
     def _write(self, question: Question, style: str, flaw: Flaw, random: Random) -> tuple[str, tuple[Flaw, str]]:
         solve = self._tasks[question.task].solve
-        writer = WRITERS[style_named(style).name]
+        writer = WRITERS[style]
         phrasing = random.random()
         clean = solve(question)
         for slip in _slips(clean, writer.sections, flaw, random):
