@@ -275,10 +275,10 @@ def test_the_verdict_says_what_is_wrong() -> None:
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
     question = ask("Which day?", "B", "choice", (("A", "Monday"), ("B", "Friday")))
-    started_s = time.monotonic()
+    started_s = time.process_time()
     check_text(question, text)
     check_text(ask("Solve for x: 3 * x = 9", "3"), text)
-    assert time.monotonic() - started_s < 4.0
+    assert time.process_time() - started_s < 4.0
 
 
 @given(st.text(alphabet="0123456789+-*/=().,: xyisagepo\n<>^%$", max_size=200))

@@ -64,6 +64,10 @@ _SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?
 _SUBJECT_TEXT = re.compile(
     r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]+(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$", re.IGNORECASE
 )
+_NAMED_LAST = (
+    r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
+    r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
+)
 _UNSURE = re.compile(r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$", re.IGNORECASE)
 
 
@@ -194,12 +198,16 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
 
     Explicit: "the correct option is B", "B is the correct answer". Weaker: "I choose B", "B is correct".
     """
-    strong, weak = [], []
+    strong: list[Statement] = []
+    weak: list[Statement] = []
     for pattern, found in ((_CORRECT_OPTION, strong), (_PICK, weak)):
         for cue in pattern.finditer(text, start, end):
             close = sentence_end(text, cue.end(), end)
             if not _UNSURE.search(text[max(start, cue.start() - 60) : cue.start()]) and not text.startswith("?", close):
                 found.append(Statement(cue.end(), close, "cue" if found is strong else "conclusion"))
+    for naming in re.finditer(_NAMED_LAST.replace("LABEL", label_pattern(options.labels)), text[start:end], re.IGNORECASE):
+        if not _UNSURE.search(text[max(start, start + naming.start() - 60) : start + naming.start()]):
+            weak.append(Statement(start + naming.start("label"), start + naming.end("label"), "conclusion", True))
     for verdict in _VERDICT.finditer(text, start, end):
         span = _subject(text, max(start, verdict.start() - 160), verdict.start(), options)
         if span and not _UNSURE.search(text[max(start, span[0] - 40) : span[0]]):

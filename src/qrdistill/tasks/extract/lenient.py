@@ -21,6 +21,7 @@ _CONCLUSION = re.compile(
     r"(?:(?:the[ ])?(?:result|solution|total|conclusion|value)[ ](?:is|:)|(?:it|this|that)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?![ ]not))?[ ,:]*",
     re.IGNORECASE,
 )
+_PRONOUN = re.compile(r"[\s*_]*(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)[ ,:]*", re.IGNORECASE)
 _SENTENCE_STOP = re.compile(r"(?<!\d)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
 
 
@@ -73,8 +74,10 @@ def _conclusions(text: str, start: int, end: int) -> list[Statement]:
         begin = stop.end()
     if text[begin:end].strip():
         sentences.append((begin, end, ""))
+    if len(sentences) > 1 and sentences[-1][2] != "?":
+        found.append(Statement(sentences[-1][0], sentences[-1][1], "bold", True))
     for first, last, stop_mark in sentences[-MAX_SENTENCES:]:
-        opening = _CONCLUSION.match(text, first, last)
+        opening = _CONCLUSION.match(text, first, last) or _PRONOUN.match(text, first, last)
         if opening and stop_mark != "?" and opening.end() < last:
             found.append(Statement(opening.end(), last, "conclusion"))
     return found

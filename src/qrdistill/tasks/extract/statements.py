@@ -61,12 +61,12 @@ _ADJECTIVE = (
     r"corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely)"
 )
 _QUALIFIER = (
-    r"(?:[ ]?\([^()\n]{0,40}\)|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|i|we|based)\b"
+    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|i|we|based)\b"
     r"[^.:;=?!\n$]{0,60}?)?"
 )
 _COPULA = (
-    r"(?:(?:[ ]|(?<='s)|(?<=\bans\.))?(?:'s|is|are|was|were|would[ ]be|will[ ]be|should[ ](?:instead[ ])?be|should[ ]have[ ]been|must[ ]be|has[ ]to[ ]be|"
-    r"can[ ]only[ ]be|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains)(?!\w)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
+    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|would[ ]be|will[ ]be|should[ ](?:instead[ ])?be|should[ ]have[ ]been|must[ ]be|has[ ]to[ ]be|can[ ]only[ ]be"
+    r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
 )
 _NOUNS = {
     "": r"(?:answers?|ans\.?)",
@@ -95,10 +95,11 @@ _NOT_ASSERTED = re.compile(
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
     r"|the[ ]case)\b[^.;:!?\n]{0,30}$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
-    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest|be[ ]tempted)\b[^.;:!?\n]{0,40}$"
-    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.;:!?\n]{0,40}$",
+    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
+    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
     re.IGNORECASE,
 )
+_BUT = re.compile(r"\b(?:but|however|yet|although|though)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
@@ -212,7 +213,7 @@ def closing_brace(text: str, start: int, end: int) -> int:
 def _cues(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[Statement]:
     found = []
     for cue in pattern.finditer(text, start, end):
-        before = text[max(start, cue.start() - 90) : cue.start()]
+        before = _BUT.split(text[max(start, cue.start() - 90) : cue.start()])[-1]
         if _NOT_ASSERTED.search(before):
             continue
         content = cue.end()

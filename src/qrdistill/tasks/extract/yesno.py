@@ -19,7 +19,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(
-    r"(?P<not>(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|simply|actually)[ ])?not\b[\s\"'*`(]*(?:a[ ]|an[ ]|simply[ ]|just[ ])?[\"'*`(]*)?"
+    r"(?P<not>(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|simply|actually)[ ])?(?:not|n't)\b[\s\"'*`(]*(?:a[ ]|an[ ]|simply[ ]|just[ ])?[\"'*`(]*)?"
     r"(?P<word>yes|yeah|yep|yup|no|nope|nah|true|false|affirmative|negative)\b(?!['-]?\w|-\w)",
     re.IGNORECASE,
 )
