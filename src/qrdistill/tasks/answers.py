@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qrdistill.tasks.extract import choice, formula, lenient, nli, number, yesno
+from qrdistill.tasks.extract import choice, formula, lenient, nli, yesno
 from qrdistill.tasks.extract.options import Options
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, corrections, explicit, withdrawn
+from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, corrections, explicit, unclosed_box, withdrawn
 from qrdistill.tasks.extract.text import segments, view
 from qrdistill.types import AnswerKind
 
@@ -24,7 +24,7 @@ Reader = Callable[[str, Statement], Found]
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
     "nli": nli.read,
-    "number": number.read,
+    "number": formula.read_number,
     "math": formula.read,
 }
 
@@ -57,6 +57,7 @@ def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: i
     def read(statement: Statement) -> Found:
         return choice.read(text, statement, options) if kind == "choice" else _READERS[kind](text, statement)
 
+    end = unclosed_box(text, start, end) if "\\" in text else end
     statements = explicit(text, start, end, kind)
     weak: list[Statement] = []
     if kind == "choice":

@@ -111,7 +111,9 @@ def canonical_gold(kind: AnswerKind, gold: str, choices: tuple[tuple[str, str], 
         table = _YESNO if kind == "yesno" else _NLI
         label = table.get(stripped.casefold().rstrip("."))
         if label is None:
-            raise DataError(f"gold answer {gold!r} is no answer of kind {kind!r}; expected one of {', '.join(sorted(set(table.values())))}")
+            raise DataError(
+                f"gold answer {gold!r} is no answer of kind {kind!r}; expected one of {', '.join(sorted(set(table.values())))}"
+            )
         return label
     return stripped
 
@@ -125,12 +127,16 @@ def _gold_label(gold: str, choices: tuple[tuple[str, str], ...]) -> str:
     bare = gold.strip("()[].: ")
     if bare in options.labels:
         return bare
-    same_text = [label for label, text in zip(options.labels, options.texts, strict=True) if text.strip().casefold() == gold.casefold()]
+    same_text = [
+        label for label, text in zip(options.labels, options.texts, strict=True) if text.strip().casefold() == gold.casefold()
+    ]
     if len(same_text) == 1:
         return same_text[0]
     if options.canonical(bare) in options.labels:
         return options.canonical(bare)
-    raise DataError(f"gold answer {gold!r} is neither a label nor the text of an option; the labels are {', '.join(options.labels)}")
+    raise DataError(
+        f"gold answer {gold!r} is neither a label nor the text of an option; the labels are {', '.join(options.labels)}"
+    )
 
 
 def _compare(kind: AnswerKind, gold: str, answer: str) -> tuple[Verdict, str]:

@@ -98,7 +98,11 @@ def _call(name: str, values: list[Fraction]) -> Fraction | None:
 
 def _logarithm(value: Fraction, base: Fraction) -> Fraction | None:
     """A logarithm that is an integer, else None."""
-    guess = round(math.log(value) / math.log(base)) if value.numerator.bit_length() < 900 and value.denominator.bit_length() < 900 else None
+    guess = (
+        round(math.log(value) / math.log(base))
+        if value.numerator.bit_length() < 900 and value.denominator.bit_length() < 900
+        else None
+    )
     if guess is not None and abs(guess) < 1000 and base**guess == value:
         return Fraction(guess)
     return None

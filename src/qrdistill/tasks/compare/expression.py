@@ -31,7 +31,9 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)(?P<repeat>\s?\\(?:overline|bar|dot)\s?\{\d{1,30}\}|\.?\\overline\s?\{\d{1,30}\})?|(?P<repeat_only>\d*\.\\overline\s?\{\d{1,30}\})"
     r"|(?P<command>\\[A-Za-z]+|\\[{}|])|(?P<word>[A-Za-z]+)|(?P<sign>[-+*/^_!(){}\[\]|,']))"
 )
-_MIXED = re.compile(r"\s*(\d{1,9})\s*(?:\\frac\s*(?:\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}|(\d)(\d))|\s(\d{1,9})\s*/\s*(\d{1,9})(?![\d.^]))")
+_MIXED = re.compile(
+    r"\s*(\d{1,9})\s*(?:\\frac\s*(?:\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}|(\d)(\d))|\s(\d{1,9})\s*/\s*(\d{1,9})(?![\d.^]))"
+)
 
 
 class NotReadable(Exception):
@@ -177,7 +179,11 @@ class _Parser:
         kind, text = self.kind(), self.peek()
         if text == "|":
             return self.open_bars == 0
-        return kind in {"value", "letter"} or text in {"(", "{", "["} or (kind == "command" and text not in {"\\}", "\\|", "\\rfloor", "\\rceil", "\\choose"})
+        return (
+            kind in {"value", "letter"}
+            or text in {"(", "{", "["}
+            or (kind == "command" and text not in {"\\}", "\\|", "\\rfloor", "\\rceil", "\\choose"})
+        )
 
     def power(self) -> Node:
         node = self.postfix(self.atom())
@@ -330,6 +336,10 @@ class _Parser:
         """``\\sin 2x`` is sin(2x); ``\\sin x \\cos x`` and ``\\sin(x) y`` are products."""
         is_group = self.peek() in {"(", "{", "["}
         node = self.power()
-        while not is_group and self.kind() in {"value", "letter"} or (not is_group and self.peek() in {"\\pi", "\\theta", "\\alpha"}):
+        while (
+            not is_group
+            and self.kind() in {"value", "letter"}
+            or (not is_group and self.peek() in {"\\pi", "\\theta", "\\alpha"})
+        ):
             node = Node("mul", (node, self.power()))
         return node

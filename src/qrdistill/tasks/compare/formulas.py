@@ -32,7 +32,7 @@ def same_answer(gold: str, answer: str, engine: Engine) -> bool:
     if _squeezed(gold) == _squeezed(answer):
         return True
     first, second = parse_quantity(gold), parse_quantity(answer)
-    if first is not None and second is not None and not _is_list_like(gold, answer):
+    if first is not None and second is not None and not (_may_be_list(gold) or _may_be_list(answer)):
         return equal(first, second)
     for text in (gold, answer):
         if len(text) > MAX_CHARS:
@@ -42,9 +42,9 @@ def same_answer(gold: str, answer: str, engine: Engine) -> bool:
     return _Comparison(engine).same(parse_form(gold), parse_form(answer))
 
 
-def _is_list_like(gold: str, answer: str) -> bool:
-    """Whether exactly one side could be a list of numbers that looks like one number ("10,100")."""
-    return ("," in gold) != ("," in answer) and not any(re.fullmatch(r"[^,]*\d{1,3}(?:,\d{3})+\D*(?:\.\d+)?\D*", text) for text in (gold, answer) if "," in text)
+def _may_be_list(text: str) -> bool:
+    """Whether a text with a comma may be several numbers: "1,2", "10,100"."""
+    return "," in text and "{,}" not in text and re.fullmatch(r"\W*\d{1,3}(?:,\d{3})+\.\d+\W*", text) is None
 
 
 def _squeezed(text: str) -> str:
@@ -94,7 +94,12 @@ class _Comparison:
             return gold, named_answer[1]
         if named_gold and answer.kind != "relation" and ("(" in named_gold[0] or not _has_letters(named_gold[1])):
             return named_gold[1], answer
-        if answer.kind == "relation" and gold.kind != "relation" and set(answer.mark.split()) == {"="} and not _has_letters(answer.items[-1]):
+        if (
+            answer.kind == "relation"
+            and gold.kind != "relation"
+            and set(answer.mark.split()) == {"="}
+            and not _has_letters(answer.items[-1])
+        ):
             return gold, answer.items[-1]
         return _unnamed_list(gold), _unnamed_list(answer)
 
@@ -102,7 +107,7 @@ class _Comparison:
         kinds = {gold.kind, answer.kind}
         if kinds <= {"set", "list"}:
             return self._same_collection(gold, answer)
-        if kinds == {"list", "leaf"}:
+        if kinds == {"list", "leaf"} or (kinds == {"set", "leaf"} and (as_list(gold) or as_list(answer))):
             widened = as_list(gold) or as_list(answer)
             if widened is None:
                 return False
@@ -123,14 +128,19 @@ class _Comparison:
             "text": lambda first, second: first.text == second.text,
             "sequence": lambda first, second: first.mark == second.mark and self._in_order(first, second),
             "union": self._same_collection,
-            "matrix": lambda first, second: len(first.items) == len(second.items) and all(self._in_order(a, b) for a, b in zip(first.items, second.items, strict=True)),
+            "matrix": lambda first, second: (
+                len(first.items) == len(second.items)
+                and all(self._in_order(a, b) for a, b in zip(first.items, second.items, strict=True))
+            ),
             "relation": self._same_relation,
             "ratio": self._same_ratio,
         }
         return same_kind[gold.kind](gold, answer)
 
     def _in_order(self, gold: Form, answer: Form) -> bool:
-        return len(gold.items) == len(answer.items) and all(self.same(a, b) for a, b in zip(gold.items, answer.items, strict=True))
+        return len(gold.items) == len(answer.items) and all(
+            self.same(a, b) for a, b in zip(gold.items, answer.items, strict=True)
+        )
 
     def _same_collection(self, gold: Form, answer: Form) -> bool:
         """Every item on either side has its equal; two lists also need the same number of items."""
@@ -158,12 +168,17 @@ class _Comparison:
         letters = [name for name, _ in pairs]
         if letters != sorted(set(letters)) or len(pairs) != len(sequence.items):
             return False
-        return all(self.same(value, item) if gold.kind == "list" else self.same(item, value) for (_, value), item in zip(pairs, sequence.items, strict=True))
+        return all(
+            self.same(value, item) if gold.kind == "list" else self.same(item, value)
+            for (_, value), item in zip(pairs, sequence.items, strict=True)
+        )
 
     def _same_relation(self, gold: Form, answer: Form) -> bool:
         marks, other = gold.mark.split(), answer.mark.split()
         if marks == other == ["="]:
-            return self.engine(f"({gold.items[0].text})-({gold.items[1].text})", f"({answer.items[0].text})-({answer.items[1].text})", True)
+            return self.engine(
+                f"({gold.items[0].text})-({gold.items[1].text})", f"({answer.items[0].text})-({answer.items[1].text})", True
+            )
         flipped = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
         if marks == other:
             return self._in_order(gold, answer)
@@ -183,7 +198,9 @@ class _Comparison:
     def _ratio_value(self, gold: Form, answer: Form) -> bool:
         ratio, leaf = (gold, answer) if gold.kind == "ratio" else (answer, gold)
         parts, value = [_value(item) for item in ratio.items], _value(leaf)
-        return len(parts) == 2 and None not in parts and value is not None and parts[0] == (parts[1] or 0) * value and parts[1] != 0
+        return (
+            len(parts) == 2 and None not in parts and value is not None and parts[0] == (parts[1] or 0) * value and parts[1] != 0
+        )
 
     def _same_leaf(self, gold: Form, answer: Form) -> bool:
         first, second = parse_quantity(gold.text), parse_quantity(answer.text)
@@ -210,7 +227,9 @@ def _unnamed_list(form: Form) -> Form:
     letters = {name[0] for name in named if name is not None}
     if len(letters) != 1 or named[0] is None:
         return form
-    return Form("list", form.text, tuple(name[1] if name else item for name, item in zip(named, form.items, strict=True)), form.mark)
+    return Form(
+        "list", form.text, tuple(name[1] if name else item for name, item in zip(named, form.items, strict=True)), form.mark
+    )
 
 
 def _has_letters(form: Form) -> bool:

@@ -36,7 +36,9 @@ _DROPPED = {
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SPACING = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\+(?=\s*$)")
-_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|operatorname\*?|mathnormal|textnormal|textrm|textbf|textit|textsf|texttt|mbox|hbox|emph|boxed|fbox|mathcal)\s*\{([^{}]*)\}")
+_FONT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|operatorname\*?|mathnormal|textnormal|textrm|textbf|textit|textsf|texttt|mbox|hbox|emph|boxed|fbox|mathcal)\s*\{([^{}]*)\}"
+)
 _TYPED = (
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"<=|=<"), "\\\\leq "),
@@ -50,7 +52,9 @@ _TYPED = (
     (re.compile(r"(?<![A-Za-z\\])(?:pi|Pi)(?![A-Za-z])"), "\\\\pi "),
     (re.compile(r"(?<=[)\]])\s*(?:U|u|union)\s*(?=[(\[])"), "\\\\cup "),
 )
-_DEGREE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))\s*(?:[CF](?![A-Za-z]))?|\s*\\circ(?![A-Za-z])|(?<=\d)\s*degrees?\b")
+_DEGREE = re.compile(
+    r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))\s*(?:[CF](?![A-Za-z]))?|\s*\\circ(?![A-Za-z])|(?<=\d)\s*degrees?\b"
+)
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,?\\!)(?=\d{3}(?!\d))")
 _TEXT_JOIN = re.compile(r"\\text\s*\{\s*,?\s*(and|or)\s*\}")
 _UNIT_WORD = (
@@ -91,7 +95,12 @@ def _undelimited(text: str) -> str:
     """The text without the dollar signs or brackets that delimit a formula around all of it."""
     for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
         inner = text[len(opening) : -len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) and "$" not in inner.replace("\\$", ""):
+        if (
+            text.startswith(opening)
+            and text.endswith(closing)
+            and len(text) > len(opening)
+            and "$" not in inner.replace("\\$", "")
+        ):
             return inner.strip()
     return re.sub(r"(?<!\\)\$", " ", text) if text.count("$") - text.count("\\$") > 1 else text
 

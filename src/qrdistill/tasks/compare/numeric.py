@@ -39,9 +39,7 @@ def equal(first: Node, second: Node, is_equation: bool = False) -> bool | None:
     names = sorted(symbols(first) | symbols(second))
     with mpmath.workdps(120 + int(2 * size)):
         pairs = [
-            pair
-            for index in range(NUM_POINTS if names else 1)
-            if (pair := _at_point(first, second, names, index)) is not None
+            pair for index in range(NUM_POINTS if names else 1) if (pair := _at_point(first, second, names, index)) is not None
         ]
         has_complex = any(_uses_i(node) for node in (first, second))
         if names and not has_complex:

@@ -21,9 +21,10 @@ sign                   -, the Unicode minus, a dash glued to the digits, "minus"
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from qrdistill.tasks.compare.number_words import SCALES, number_word_at
 from qrdistill.tasks.compare.units import Unit, currency, find_unit
 
 MAX_DIGITS = 2_000
@@ -38,16 +39,6 @@ _VULGAR = {
     "⅞": Fraction(7, 8), "⅑": Fraction(1, 9), "⅒": Fraction(1, 10),
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_SCALES = {
-    "hundred": 10**2,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-    "dozen": 12,
-    "k": 10**3,
-    "K": 10**3,
-}
 _CURRENCY = r"(?:(?:US|CA|AU|HK|NZ|SG|C|A|R)?[ ]?\\?\$|[€£¥₹₽₩₺₱฿₫₪]|(?:USD|EUR|GBP|INR|CAD|AUD|JPY|Rs\.?)[ ]?)"
 _BLOB = r"(?:\d(?:\d|[.,'_](?=\d)|\{,\}(?=\d{3})|\\,(?=\d{3})|,?\\!(?=\d{3})|[ ](?=\d{3}(?![\d/])))*|\.\d+)"
 _NUMBER = re.compile(
@@ -73,7 +64,11 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-_PLAIN = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?(?![\w.,'_/\\{}⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾%^*×·-]|[ ][\d/x×·*%\\^hmbtdkp½⅓⅔¼¾])")
+_PERCENT_WORD = re.compile(r"[ ]?(?:\\?%|percent\b|per[ ]cent\b)", re.IGNORECASE)
+_CENTS = re.compile(r"(?:,?[ ]and)?[ ](\d{1,2})[ ]cents?\b")
+_PLAIN = re.compile(
+    r"[-+]?\d{1,15}(?:\.\d{1,15})?(?![\w.,'_/\\{}⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾%^*×·-]|[ ](?:[\d/x×·*%\\^hmbtdkp½⅓⅔¼¾]|and[ ]\d))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +115,10 @@ def scan_quantity(text: str, start: int) -> tuple[Quantity, int] | None:
         return None
     quantity, end = found
     unit, end = find_unit(text, end)
+    cents = _CENTS.match(text, end) if "dollar" in {unit and unit.name, quantity.unit and quantity.unit.name} else None
+    if cents:
+        whole = quantity.value + (-1 if quantity.value < 0 else 1) * Fraction(int(cents.group(1)), 100)
+        quantity, end = replace(quantity, value=whole), cents.end()
     if unit is not None and quantity.unit is None:
         quantity = Quantity(quantity.value, quantity.is_percent, quantity.is_dozen, unit, quantity.huge)
     return quantity, end
@@ -164,6 +163,8 @@ def _scan_digits(text: str, start: int) -> tuple[Quantity, int] | None:
         value = Fraction(part["vulgar_whole"] or 0) + _VULGAR[part["vulgar"]]
     elif part["whole"]:
         value = _mixed(part["whole"], part["mn"], part["md"])
+        if value is None:  # "1 and 5/2": not a mixed number
+            return _scan_digits(text[: found.end("whole")], start)
     elif part["ln"] or part["ln1"]:
         value = _latex_fraction(part)
     elif power:
@@ -183,7 +184,7 @@ def _scan_digits(text: str, start: int) -> tuple[Quantity, int] | None:
         value = -value
     scale = (part["scale"] or "").rsplit("{", 1)[-1].strip()
     word = scale.casefold().rstrip("s") if len(scale) > 1 else scale
-    value *= _SCALES.get(word, 1)
+    value *= SCALES.get(word, 1)
     unit = currency(part["currency"]) if part["currency"] else None
     percent, dozen = bool(part["percent"]), word == "dozen"
     if exponent:
@@ -271,61 +272,12 @@ def _is_grouped(groups: list[str]) -> bool:
     return all(len(group) == 3 for group in middle) or (len(first) <= 2 and all(len(group) == 2 for group in middle))
 
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_WORDS = {word: index for index, word in enumerate(_ONES)} | {
-    word: 10 * index for index, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
-}
-_WORD_NUMBER = re.compile(
-    r"(?:(?P<minus>minus|negative)[ ])?(?P<words>(?:(?:a|half a)[ ](?=hundred|thousand|million|billion|dozen))?(?:"
-    + "|".join([*sorted(_WORDS, key=len, reverse=True), "hundred", "thousand", "million", "billion", "dozen", "half"])
-    + r")\b(?:(?:[ -]|[ ]and[ ])(?:"
-    + "|".join([*sorted(_WORDS, key=len, reverse=True), "hundred", "thousand", "million", "billion", "dozen"])
-    + r")\b){0,14})(?P<half>[ ]and[ ]a[ ]half\b)?(?P<percent>[ ]?(?:%|percent\b|per[ ]cent\b))?",
-    re.IGNORECASE,
-)
-
-
 def _scan_words(text: str, start: int) -> tuple[Quantity, int] | None:
     if not text[start : start + 1].isalpha():
         return None
-    found = _WORD_NUMBER.match(text, start)
+    found = number_word_at(text, start)
     if found is None:
         return None
-    value = _word_value(re.split(r"[ -]+", found.group("words").casefold()))
-    if value is None:
-        return None
-    if found.group("half"):
-        value += Fraction(1, 2)
-    words = found.group("words").casefold()
-    return Quantity(-value if found.group("minus") else value, bool(found.group("percent")), "dozen" in words), found.end()
-
-
-def _word_value(words: list[str]) -> Fraction | None:
-    """The value of number words, or None for a string of words that is no number ("five six")."""
-    if words == ["half"]:
-        return Fraction(1, 2)
-    total, group, last = Fraction(0), Fraction(0), 10**15
-    is_open = False
-    for word in words:
-        if word == "and" or word == "a":
-            continue
-        if word in _WORDS:
-            number = _WORDS[word]
-            room = 10 if is_open and group % 100 and group % 10 == 0 and number < 10 else 100
-            if is_open and (group % 100 and not (room == 10 and group % 100 >= 20)):
-                return None
-            group, is_open = group + number, True
-        elif word == "half":
-            group, is_open = Fraction(1, 2), True
-        elif word in {"hundred", "dozen"}:
-            factor = _SCALES[word]
-            group, is_open = (group if is_open else 1) * factor, True
-        else:
-            scale = _SCALES[word]
-            if scale >= last:
-                return None
-            total, group, is_open, last = total + (group if is_open else 1) * scale, Fraction(0), False, scale
-    return total + group
+    value, end, is_dozen = found
+    percent = _PERCENT_WORD.match(text, end)
+    return Quantity(value, percent is not None, is_dozen), percent.end() if percent else end

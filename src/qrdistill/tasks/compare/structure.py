@@ -29,8 +29,12 @@ MAX_ITEMS = 60
 MAX_DEPTH = 8
 
 _RELATIONS = re.compile(r"\\leq(?![a-z])|\\geq(?![a-z])|\\neq(?![a-z])|\\in(?![a-z])|\\equiv(?![a-z])|\\approx(?![a-z])|<|>|=")
-_MATRIX = re.compile(r"\\begin\s*\{(?P<env>[pbB]?matrix|smallmatrix|array)\}\s*(?:\{[^{}]*\})?(?P<body>.*)\\end\s*\{(?P=env)\}", re.DOTALL)
+_MATRIX = re.compile(
+    r"\\begin\s*\{(?P<env>[pbB]?matrix|smallmatrix|array)\}\s*(?:\{[^{}]*\})?(?P<body>.*)\\end\s*\{(?P=env)\}", re.DOTALL
+)
 _OUTER_MATRIX = re.compile(r"^[(\[]\s*(?=\\begin)|(?<=\})\s*[)\]]$")
+GROUPED = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3})(?:\.\d+)?%?|[-+]?0,\d+%?")
+"""Commas that are no list: thousands, and a decimal comma behind a zero."""
 _BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)\s*_\s*(?:\{\s*(?P<base>\d{1,2})\s*\}|(?P<base1>\d{1,2}))$")
 _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
 _NAME = re.compile(
@@ -38,7 +42,9 @@ _NAME = re.compile(
 )
 _CALL = re.compile(r"[A-Za-z]\s*\(\s*[^()=]{1,20}\s*\)")
 _WORDS = re.compile(r"\\text\s*\{([^{}]*)\}|([A-Za-z]{3,})")
-_NOT_WORDS = re.compile(r"\\(?!text\b)[A-Za-z]+|[-+*/^=<>|_!]|\d\s*[A-Za-z(\\]|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi|abs|arctan|arcsin|arccos)\b")
+_NOT_WORDS = re.compile(
+    r"\\(?!text\b)[A-Za-z]+|[-+*/^=<>|_!]|\d\s*[A-Za-z(\\]|\b(?:sqrt|sin|cos|tan|log|ln|exp|pi|abs|arctan|arcsin|arccos)\b"
+)
 _SETS = {
     "all real numbers": "(-\\infty ,\\infty )",
     "all reals": "(-\\infty ,\\infty )",
@@ -87,7 +93,11 @@ def _form(text: str, depth: int) -> Form:
         return Form("leaf", text)
     text = _SETS.get(text.casefold() if not text.startswith("\\") else text, text)
     is_number = re.fullmatch(r"[-+]?[\d,. ]*\d%?", text) is not None and ", " not in text
-    for attempt in () if is_number and _is_grouped(text) else (_list, _union, _relation, _enclosed, _matrix, _plus_minus, _ratio, _based, _text):
+    for attempt in (
+        ()
+        if is_number and _is_grouped(text)
+        else (_list, _union, _relation, _enclosed, _matrix, _plus_minus, _ratio, _based, _text)
+    ):
         found = attempt(text, depth)
         if found is not None:
             return found
@@ -95,7 +105,7 @@ def _form(text: str, depth: int) -> Form:
 
 
 def _is_grouped(text: str) -> bool:
-    return "," not in text or re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?|[-+]?\d+,\d{1,2}%?|[-+]?0,\d+%?", text) is not None
+    return "," not in text or GROUPED.fullmatch(text) is not None
 
 
 def split_top(text: str, separators: re.Pattern[str]) -> list[tuple[str, str]]:
@@ -122,7 +132,9 @@ def split_top(text: str, separators: re.Pattern[str]) -> list[tuple[str, str]]:
     return parts
 
 
-_LIST = re.compile(r"(?:,|;)\s*(?:\\text\s*\{\s*)?(?:and|or)\b\s*\}?|,|;|\s(?:and|or)\s|\\text\s*\{\s*(?:and|or)\s*\}|\\(?:or|and)\b")
+_LIST = re.compile(
+    r"(?:,|;)\s*(?:\\text\s*\{\s*)?(?:and|or)\b\s*\}?|,|;|\s(?:and|or)\s|\\text\s*\{\s*(?:and|or)\s*\}|\\(?:or|and)\b"
+)
 _CUP = re.compile(r"\\cup(?![a-z])")
 _PM = re.compile(r"\\pm(?![a-z])")
 _ROW = re.compile(r"\\\\(?:\[[^\]]*\])?")
@@ -142,7 +154,13 @@ def _list(text: str, depth: int) -> Form | None:
         return None
     if _text(text, depth) is not None and "\\text" not in text:
         return None
-    mark = "or" if any("or" in separator for _, separator in parts) else "and" if any("and" in separator for _, separator in parts) else ","
+    mark = (
+        "or"
+        if any("or" in separator for _, separator in parts)
+        else "and"
+        if any("and" in separator for _, separator in parts)
+        else ","
+    )
     return Form("list", text, _items(parts, depth), mark)
 
 
@@ -158,6 +176,11 @@ def _relation(text: str, depth: int) -> Form | None:
     parts = split_top(text, _RELATIONS)
     if len(parts) < 2 or len(parts) > 6 or not all(part for part, _ in parts):
         return None
+    rounded = next((index for index, (_, separator) in enumerate(parts) if separator == "\\approx"), None)
+    if rounded is not None:  # "2\sqrt{3} \approx 3.46" is the value and its rounding, "x \approx 3.46" a named value
+        if rounded > 0 or _NAME.fullmatch(parts[0][0]) is None:
+            return _form(" ".join(f"{part} {separator}" for part, separator in parts[:rounded]) + parts[rounded][0], depth + 1)
+        parts[0] = (parts[0][0], "=")
     marks = " ".join(separator for _, separator in parts[:-1])
     return Form("relation", text, tuple(_form(part, depth + 1) for part, _ in parts), marks)
 

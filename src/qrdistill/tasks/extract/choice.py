@@ -29,9 +29,16 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"(?:definitely|certainly|clearly|obviously|actually)?[ ]?(?:not|n't|never)\b[\s\"'*(]*", re.IGNORECASE)
-_CONTRAST = re.compile(r"\b(?:but|rather|it's|it[ ]is|instead|so)\b(?![ ]of)(?:[ ](?:rather|instead|is|it[ ]is|it's))?[ ,:]*", re.IGNORECASE)
-_SEVERAL = re.compile(r"(?:either|both|neither|between|one[ ]of|any[ ]of|all[ ](?:of|the|three|four)|multiple|more[ ]than[ ]one)\b", re.IGNORECASE)
-_NONE = re.compile(r"(?:none|not[ ](?:listed|given|present|among|one[ ]of|in[ ]the|any[ ]of)|no(?:ne)?[ ](?:option|choice)|nothing)\b[^.\n]{0,40}", re.IGNORECASE)
+_CONTRAST = re.compile(
+    r"\b(?:but|rather|it's|it[ ]is|instead|so)\b(?![ ]of)(?:[ ](?:rather|instead|is|it[ ]is|it's))?[ ,:]*", re.IGNORECASE
+)
+_SEVERAL = re.compile(
+    r"(?:either|both|neither|between|one[ ]of|any[ ]of|all[ ](?:of|the|three|four)|multiple|more[ ]than[ ]one)\b", re.IGNORECASE
+)
+_NONE = re.compile(
+    r"(?:none|not[ ](?:listed|given|present|among|one[ ]of|in[ ]the|any[ ]of)|no(?:ne)?[ ](?:option|choice)|nothing)\b[^.\n]{0,40}",
+    re.IGNORECASE,
+)
 _STRAY = re.compile(r"[(\[]?(?P<label>[A-Z])(?![\w'-])[)\]]?[\s*`\"'}$\\]*(?:$|[.,;:!\n)])")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(rf"(?:the[ ])?(?P<rank>{'|'.join(_ORDINALS)}|last)[ ](?:option|choice|one|answer)\b", re.IGNORECASE)
@@ -40,7 +47,8 @@ _JOIN = re.compile(
     re.IGNORECASE,
 )
 _NEW_CLAUSE = re.compile(
-    r"[)\]\"'*`]*[ ](?:is|was|can|could|does|do|would|has|isn't|doesn't|can't|won't|wasn't|cannot|describes|refers|represents|would)\b", re.IGNORECASE
+    r"[)\]\"'*`]*[ ](?:is|was|can|could|does|do|would|has|isn't|doesn't|can't|won't|wasn't|cannot|describes|refers|represents|would)\b",
+    re.IGNORECASE,
 )
 _VERDICT = re.compile(
     r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed|probably|definitely|actually|obviously|likely)[ ])?"
@@ -59,21 +67,29 @@ _CORRECT_OPTION = re.compile(
 )
 _CUT = re.compile(r"[\n!?;]")
 _LISTED = re.compile(r"\b(?:or|and|nor|neither|either|both)[ ]$|,[ ]$", re.IGNORECASE)
-_SUBJECT_LABEL = r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
+_SUBJECT_LABEL = (
+    r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
+)
 _SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?=\())[ ]?\(?(?P<text>[^\n]{1,120}?)\)?$"
 _SUBJECT_TEXT = re.compile(
-    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]+(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$", re.IGNORECASE
+    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]+(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$",
+    re.IGNORECASE,
 )
 _NAMED_LAST = (
     r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
     r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
 )
-_UNSURE = re.compile(r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
+    re.IGNORECASE,
+)
 
 
 def read(text: str, statement: Statement, options: Options) -> Found:
     """The option a statement names, as its label."""
     start, end = statement.start, statement.end
+    if statement.source == "emphasis":
+        return None
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
     named = _name_at(text, at, end, options)
@@ -87,7 +103,9 @@ def read(text: str, statement: Statement, options: Options) -> Found:
             return Refusal("the label and the text name different options", at, end)
         stop = _own_text_end(text, stop, end, options, label)
     else:
-        tagged = re.compile(rf"[\s,]*[(\[](?:option|choice|answer)?[ ]?({label_pattern(options.labels)})[)\]]", re.IGNORECASE).match(text, stop, end)
+        tagged = re.compile(
+            rf"[\s,]*[(\[](?:option|choice|answer)?[ ]?({label_pattern(options.labels)})[)\]]", re.IGNORECASE
+        ).match(text, stop, end)
         if tagged and options.canonical(tagged.group(1)) != label:
             return Refusal("the label and the text name different options", at, end)
     if _joined(text, stop, end, options, label):
@@ -136,7 +154,12 @@ def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label
         return True
     if statement.source == "bold" or not is_label:
         return False
-    return bool(re.match(rf"[\s*_`\"']*[)\].:,;\u2014\u2013-]|[ ]{CONNECTIVE}\b", text[stop - 1 : stop] if text[stop - 1] in ")]" else text[stop:end]))
+    return bool(
+        re.match(
+            rf"[\s*_`\"']*[)\].:,;\u2014\u2013-]|[ ]{CONNECTIVE}\b",
+            text[stop - 1 : stop] if text[stop - 1] in ")]" else text[stop:end],
+        )
+    )
 
 
 def _otherwise(text: str, at: int, statement: Statement, options: Options) -> Found:
@@ -174,7 +197,10 @@ def _mentioned(text: str, start: int, statement: Statement, options: Options) ->
     """The one option a clause mentions by label ("listed as option C"), or ends with by text ("the capital is Paris")."""
     end = statement.end
     pattern = label_pattern(options.labels)
-    mention = re.compile(rf"\b(?:options?|choices?|letter|answer)[ ][\"'*(\[]*(?P<named>{pattern})(?![\w'])|[(\[](?P<bracketed>{pattern})[)\]]", re.IGNORECASE)
+    mention = re.compile(
+        rf"\b(?:options?|choices?|letter|answer)[ ][\"'*(\[]*(?P<named>{pattern})(?![\w'])|[(\[](?P<bracketed>{pattern})[)\]]",
+        re.IGNORECASE,
+    )
     found = list(mention.finditer(text, start, end))
     if found and not re.search(r"\b(?:not|nor|neither|cannot)\b|n't\b", text[start:end]):
         labels = {options.canonical(match.group("named") or match.group("bracketed")) for match in found}

@@ -20,7 +20,7 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by|as[ ]follows|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|about|approximately|roughly"
-    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?:[ ]of)?)\b)+",
+    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
     re.IGNORECASE,
 )
 _OPENERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$", "$": "$"}
@@ -35,9 +35,12 @@ _FUNCTION = re.compile(
     r"\\(?:text|mathrm|textrm|mbox|mathbf|textbf|operatorname)\{[^{}]*\}|\\[A-Za-z]+|(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|infty|or|and|union|cup|theta|frac|abs|max|min|cbrt|mod|DNE"
     r"|cm|mm|km|kg|square|cubic|units?|degrees?|inches|feet|meters|metres|miles|dollars|cents|percent|hours|minutes|seconds|days|years)(?![A-Za-z])"
 )
+_COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqrt")
+_ALTERNATIVES = re.compile(r",|:|=|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _ABSTAINS = re.compile(
-    r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b", re.IGNORECASE
+    r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
+    re.IGNORECASE,
 )
 
 
@@ -63,7 +66,7 @@ def read(text: str, statement: Statement) -> Found:
     start, end = statement.start, statement.end
     if statement.source in {"boxed", "tag", "json"}:
         return _whole(text, start, end, statement.source)
-    if statement.source in {"line", "lead", "bold"}:
+    if statement.source in {"line", "lead", "bold", "emphasis"}:
         return _alone(text, statement)
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
@@ -74,6 +77,22 @@ def read(text: str, statement: Statement) -> Found:
     if inner:
         return _last_of(text, inner, end)
     return _plain(text, at, end, statement)
+
+
+def read_number(text: str, statement: Statement) -> Found:
+    """A number, or where a cue is followed by a formula that computes one ("$\\sqrt{16}$", "2^5") that formula."""
+    found = number.read(text, statement)
+    if isinstance(found, Reading) or statement.source not in {"cue", "conclusion", "correction"}:
+        return found
+    computed = read(text, statement)
+    if (
+        isinstance(computed, Reading)
+        and _COMPUTES.search(computed.value)
+        and is_formula(computed.value)
+        and not _ALTERNATIVES.search(computed.value)
+    ):
+        return Reading(computed.value, computed.start, computed.end, False)
+    return found
 
 
 def _whole(text: str, start: int, end: int, source: str) -> Found:
@@ -149,8 +168,12 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     if any(char.isdigit() for char in value):
         return number.read(text, Statement(start, end, statement.source, False))
     if _ABSTAINS.match(value):
-        return Refusal("no value is given", start, close) if value.casefold().startswith(("unknown", "unclear", "can", "i don")) else None
-    if len(value.split()) <= 4 and statement.source == "cue":
+        return (
+            Refusal("no value is given", start, close)
+            if value.casefold().startswith(("unknown", "unclear", "can", "i don"))
+            else None
+        )
+    if len(value.split()) <= 4 and any(char.isalnum() for char in value) and statement.source == "cue":
         return Reading(value, start, close, False)
     return number.read(text, Statement(start, end, statement.source, False))
 

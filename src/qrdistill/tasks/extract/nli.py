@@ -48,6 +48,8 @@ _HYPOTHESIS = re.compile(
 def read(text: str, statement: Statement) -> Found:
     """The label a statement gives."""
     start, end = statement.start, statement.end
+    if statement.source == "emphasis":
+        return None
     if statement.source == "conclusion":
         return _conclusion(text, start, end)
     filler = _FILLER.match(text, start, end)

@@ -31,7 +31,7 @@ _NOT = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)\b[^\w]*(?:\w+[ ])?$", re
 _BOUND = re.compile(
     r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost|nearly|between|over"
     r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double|square[ ]root[ ]of)"
-    r"|[<>\u2264\u2265\u00b1]|\\(?:leq?|geq?|lt|gt|pm|sqrt))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
+    r"|[<>\u2264\u2265\u00b1]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
     re.IGNORECASE,
 )
 _LINK = re.compile(
@@ -46,7 +46,7 @@ _ROUNDING = re.compile(
 )
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _GLUED_UNIT = re.compile(r"[A-Za-z]{1,8}\b(?![\d(^_])")
-_EXPRESSION = re.compile(r"[^\n]{1,400}")
+_WORD = re.compile(r"\w+")
 _UNIT_WORDS = re.compile(r"[\s$)*\\\]}%]*(?:\\text\{)?(?:[ ]?[A-Za-z\u00b0/-]+){0,4}[\s.!)$*\\\]}]*")
 
 
@@ -54,7 +54,9 @@ class Token(NamedTuple):
     """A run of digits or number words in a clause. `quantity` is None when it is a date, a time or part of a formula."""
 
     start: int
+    value_end: int
     end: int
+    """Behind what is glued to the number ("12th", "42apples")."""
     quantity: Quantity | None
     is_word: bool
 
@@ -69,7 +71,7 @@ def read(text: str, statement: Statement) -> Found:
         is_leading = _skip(text, begin, first.start) == first.start
         if is_leading and first.quantity is not None:
             return _leading(text, start, tokens, statement, is_strict=begin == start)
-        if not is_leading and not statement.is_exact and statement.source not in {"line", "lead", "bold"}:
+        if not is_leading and not statement.is_exact and statement.source not in {"line", "lead", "bold", "emphasis"}:
             return _single(text, start, tokens)
     if statement.source in {"boxed", "tag", "json"} and text[start:end].strip():
         return Reading(text[start:end].strip(), start, end, False)
@@ -88,15 +90,16 @@ def tokenize(text: str, start: int, end: int) -> list[Token]:
         scanned = scan_quantity(clause, index) if _may_begin(clause, index) else None
         if scanned is None:
             if text[index].isdigit():
-                stop = re.compile(r"\w+").match(clause, index)
-                tokens.append(Token(index, stop.end() if stop else index + 1, None, False))
-                index = tokens[-1].end
+                run = _WORD.match(clause, index)
+                index_end = run.end() if run else index + 1
+                tokens.append(Token(index, index_end, index_end, None, False))
+                index = index_end
             index += 1
             continue
         quantity, stop = scanned
-        is_clean, stop = _clean_end(clause, index, stop)
-        tokens.append(Token(index, stop, quantity if is_clean else None, text[index].isalpha()))
-        index = stop
+        is_clean, glued = _clean_end(clause, index, stop)
+        tokens.append(Token(index, stop, glued, quantity if is_clean else None, text[index].isalpha()))
+        index = glued
     digits = [token for token in tokens if not token.is_word]
     return digits or tokens
 
@@ -164,12 +167,12 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
             return Refusal("a part of another number", first.start, statement.end)
     if first.is_word and re.match(r"[ ](?:of|that|which|who|can|could|should|must|way|thing|more)\b", text[first.end :]):
         return None
-    if statement.source in {"line", "lead", "bold"} and not _UNIT_WORDS.fullmatch(text, first.end, statement.end):
+    if statement.source in {"line", "lead", "bold", "emphasis"} and not _UNIT_WORDS.fullmatch(text, first.end, statement.end):
         return None
     return Reading(
-        text[first.start : first.end].strip(),
+        text[first.start : first.value_end].strip(),
         first.start,
-        first.end,
+        first.value_end,
         is_strict and not first.is_word and not _APPROXIMATE.search(lead),
     )
 
@@ -192,7 +195,7 @@ def _after_not(text: str, tokens: list[Token]) -> Found:
         return None
     gap = text[tokens[0].end : tokens[1].start]
     if re.search(r"\b(?:but|rather|instead|it's|it[ ]is|is)\b[\s$(\\]*$", gap, re.IGNORECASE):
-        return Reading(text[tokens[1].start : tokens[1].end].strip(), tokens[1].start, tokens[1].end, False)
+        return Reading(text[tokens[1].start : tokens[1].value_end].strip(), tokens[1].start, tokens[1].value_end, False)
     return None
 
 
@@ -208,4 +211,4 @@ def _single(text: str, start: int, tokens: list[Token]) -> Found:
         return Refusal("a bound or a choice of numbers, not one number", start, first.end)
     if re.search(r"[\\^_+*/=<>{(-][\s{$(]*$", lead) and not lead.rstrip().endswith(("$", "\\(", "\\[", "(", "- ")):
         return None
-    return Reading(text[first.start : first.end].strip(), first.start, first.end, False)
+    return Reading(text[first.start : first.value_end].strip(), first.start, first.value_end, False)

@@ -73,7 +73,9 @@ class Options:
 
     def canonical(self, spelling: str) -> str:
         """The label as the question spells it."""
-        return spelling if spelling in self.labels else next((label for label in self.labels if label.lower() == spelling), spelling)
+        return (
+            spelling if spelling in self.labels else next((label for label in self.labels if label.lower() == spelling), spelling)
+        )
 
     def label_at(self, text: str, at: int, end: int) -> re.Match[str] | None:
         """A label written at `at` as a label: in brackets, before a stop, or before a word that cannot belong to a phrase."""
@@ -87,7 +89,10 @@ class Options:
             return found
         follow = re.match(rf"{_CLOSERS}{CONNECTIVE}\b", text[stop : stop + 40])
         if label.lower() in {"a", "i"}:
-            follow = follow and re.match(rf"{_CLOSERS}(?:because|since|as|which|due|given|based|according|is|and|or|rather|instead)\b", text[stop : stop + 40])
+            follow = follow and re.match(
+                rf"{_CLOSERS}(?:because|since|as|which|due|given|based|according|is|and|or|rather|instead)\b",
+                text[stop : stop + 40],
+            )
             if label.islower():
                 follow = None
         own = self.text_at(text, stop, end)
@@ -107,7 +112,9 @@ class Options:
                 size = len(words)
                 if size <= best_length or size == 0 or len(rest) < size or rest[size - 1].text != words[-1]:
                     continue
-                if all(piece.text == word for piece, word in zip(rest, words, strict=False)) and _AFTER_TEXT.match(text, rest[size - 1].end, end):
+                if all(piece.text == word for piece, word in zip(rest, words, strict=False)) and _AFTER_TEXT.match(
+                    text, rest[size - 1].end, end
+                ):
                     best, best_end, best_length = index, rest[size - 1].end, size
         if best < 0 or self.words.count(self.words[best]) > 1:
             return None

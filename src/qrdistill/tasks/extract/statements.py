@@ -22,7 +22,7 @@ from typing import Literal
 
 from qrdistill.types import AnswerKind
 
-Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "conclusion"]
+Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "conclusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,14 @@ def corrections(text: str, start: int, end: int) -> list[Statement]:
         if content < close and not (close < end and text[close] == "?"):
             found.append(Statement(content, close, "correction", correction.group("pronoun") is None))
     return found
+
+
+def unclosed_box(text: str, start: int, end: int) -> int:
+    """Where a box is opened that never closes (the reply was cut off in it), or `end`."""
+    for box in _BOX.finditer(text, start, end):
+        if box.group().endswith("{") and closing_brace(text, box.end(), end) < 0:
+            return box.start()
+    return end
 
 
 def withdrawn(text: str, start: int, end: int) -> int:

@@ -49,6 +49,8 @@ _CONTRAST = re.compile(
 def read(text: str, statement: Statement) -> Found:
     """The yes or no a statement gives."""
     start, end = statement.start, statement.end
+    if statement.source == "emphasis":
+        return None
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
     if filler and filler.group().rstrip().casefold().endswith(("no doubt", "without doubt", "without a doubt")) and at >= end:
