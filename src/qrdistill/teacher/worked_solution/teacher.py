@@ -116,7 +116,7 @@ class WorkedSolutionTeacher:
             solution = solve(question, slip)
             text = writer.write(solution, Random(phrasing))
             if _carries(solution, text, flaw, style, question.gold):
-                return text, (flaw, solution.flawed)
+                return text, (flaw, solution.flawed if solution.flawed in text else "")
         return writer.write(clean, Random(phrasing)), ("none", "")
 
 
