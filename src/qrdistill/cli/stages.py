@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
@@ -142,7 +143,7 @@ def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json =
     session: Session = ctx.obj
     opened = options.open_run(session, target)
     opened.require("evaluate")
-    flips = regrade_run(opened)
+    flips = [dataclasses.asdict(flip) for flip in regrade_run(opened)]
     scores = opened.ledger.all(Score)
     opened.close()
     payload = {"verb": "regrade", "run": str(opened.folder), "flips": flips, "scores": [_score_row(score) for score in scores]}
@@ -215,8 +216,6 @@ def _brief(summary: dict[str, Any]) -> str:
 
 
 def _score_row(score: Score) -> dict[str, Any]:
-    import dataclasses
-
     return dataclasses.asdict(score)
 
 
