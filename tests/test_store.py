@@ -180,7 +180,8 @@ def test_sigkill_loses_no_acknowledged_row(tmp_path: Path) -> None:
         for _ in range(chance.randrange(1, 60)):
             acknowledged = int(writer.stdout.readline())
         writer.send_signal(signal.SIGKILL)
-        rest, _ = writer.communicate()
+        rest = writer.stdout.read()  # not communicate(): it would lose what readline() has buffered
+        writer.communicate()
         acknowledged = max([acknowledged, *map(int, rest.split("\n")[:-1])])
         ledger = Ledger(place)
         ledger.verify()
@@ -448,6 +449,36 @@ def test_later_stages_are_undone_when_what_they_read_changes_and_only_then(tmp_p
             run.finish("generate", {}, digest=digest)
             assert run.is_done("filter") is is_still_done, digest
             run.finish("filter", {})
+
+
+def test_a_stage_that_began_for_another_config_is_not_done_when_the_config_comes_back(
+    tmp_path: Path, smoke_config: Config
+) -> None:
+    run = finished_run(tmp_path / "run", smoke_config)
+    with Run(run.folder, changed(smoke_config, filter__check_answers=False), is_update=True).owned() as other:
+        other.begin("filter")
+    back = Run(run.folder, smoke_config, is_update=True)
+    assert (back.is_done("generate"), back.is_done("filter")) == (True, False)
+    back.close()
+
+
+def test_more_test_questions_undo_generate_and_not_the_filter(tmp_path: Path, smoke_config: Config) -> None:
+    run = Run(tmp_path / "run", smoke_config)
+    with run.owned():
+        run.begin("generate")
+        run.finish("generate", {}, digest="pool")
+        run.begin("filter")
+        run.finish("filter", {})
+    with Run(run.folder, changed(smoke_config, questions__num_test=9), is_update=True).owned() as larger:
+        assert not larger.is_done("generate")
+        assert larger.begin("generate") is False
+        larger.finish("generate", {}, digest="pool")
+        assert larger.is_done("filter")
+    with Run(run.folder, changed(smoke_config, questions__num_train=9), is_update=True).owned() as other:
+        other.begin("generate")
+    back = Run(run.folder, changed(smoke_config, questions__num_test=9), is_update=True)
+    assert (back.is_done("generate"), back.is_done("filter")) == (False, False)
+    back.close()
 
 
 def test_the_machine_may_change_without_asking(tmp_path: Path, smoke_config: Config) -> None:
