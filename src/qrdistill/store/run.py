@@ -23,7 +23,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -157,9 +157,13 @@ class Run:
 
     def fingerprint(self, stage: Stage) -> str:
         """Hash of everything the stage's result depends on."""
+        return self._hash(stage, has_test_size=stage not in ("filter", "train"))
+
+    def _hash(self, stage: Stage, *, has_test_size: bool) -> str:
+        """More test questions change neither the pool of paths nor the students: `has_test_size` leaves their number out."""
         tree = self.config.model_dump(mode="json")
-        if stage in ("filter", "train"):
-            del tree["questions"]["num_test"]  # more test questions change neither the pool nor the students
+        if not has_test_size:
+            del tree["questions"]["num_test"]
         before = STAGES[: STAGES.index(stage) + 1]
         parts = [
             [name, STAGE_VERSIONS[name], {section: scientific(tree[section], section) for section in _SECTIONS[name]}]
@@ -196,10 +200,23 @@ class Run:
         return dict(self._stage_note(stage).get("summary", {})) if self.is_done(stage) else {}
 
     def begin(self, stage: Stage) -> bool:
-        """Whether the stage has partial results for today's fingerprint that it may continue from."""
-        begun = self.ledger.noted(f"begun/{stage}")
-        self.ledger.note(f"begun/{stage}", self.fingerprint(stage))
-        return bool(begun == self.fingerprint(stage))
+        """Whether the stage has partial results for today's fingerprint that it may continue from.
+
+        When it has none, it is about to write over what it left for another config: it and the stages after it are not done.
+        """
+        today = {"fingerprint": self.fingerprint(stage), "pool": self._hash(stage, has_test_size=False)}
+        begun = self.ledger.noted(f"begun/{stage}", {})
+        with self.ledger.transaction():
+            self.ledger.note(f"begun/{stage}", today)
+            if begun.get("fingerprint") != today["fingerprint"]:
+                self._undo([stage])
+            if begun.get("pool") != today["pool"]:
+                self._undo(STAGES[STAGES.index(stage) :])
+        return bool(begun.get("fingerprint") == today["fingerprint"])
+
+    def _undo(self, stages: Sequence[Stage]) -> None:
+        for name in stages:
+            self.ledger.forget(f"stage/{name}")
 
     def finish(self, stage: Stage, summary: dict[str, Any], *, digest: str = "") -> None:
         """Mark the stage as done with today's fingerprint; what it left in the folder is hashed.
@@ -209,23 +226,21 @@ class Run:
             summary: counts and seconds worth showing.
             digest: hash of what later stages read of this one. When it differs from the last time, they are no longer done.
         """
-        before = self._stage_note(stage)
         earlier: dict[str, str] = {}
         for name in STAGES[: STAGES.index(stage)]:
             earlier |= self._stage_note(name).get("files", {})
         outputs = {path: files.sha256(self.folder / path) for path in self._outputs()}
         note = {
             "fingerprint": self.fingerprint(stage),
-            "digest": digest,
             "summary": summary,
             "files": {path: hashed for path, hashed in outputs.items() if earlier.get(path) != hashed},
             "finished_s": round(time.time(), 3),
         }
         with self.ledger.transaction():
             self.ledger.note(f"stage/{stage}", note)
-            if digest and digest != before.get("digest"):
-                for name in STAGES[STAGES.index(stage) + 1 :]:
-                    self.ledger.forget(f"stage/{name}")
+            if digest and digest != self.ledger.noted(f"digest/{stage}"):
+                self.ledger.note(f"digest/{stage}", digest)
+                self._undo(STAGES[STAGES.index(stage) + 1 :])
         self._write_manifest()
 
     def _outputs(self) -> list[str]:
