@@ -19,23 +19,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from harness.client import cell, limits, teacher
-
 from qrdistill.store import Ledger
 from qrdistill.teacher.client import LedgerDesk, Meter
 from qrdistill.types import PathRequest, Question, ReasoningPath
 
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 LATENCY_S = 0.2
 CONCURRENCY = 64
 NO_KEY = {"api_key_env": "NONE"}
+
+
+class Body(httpx2.AsyncByteStream):
+    """A reply's bytes, whole."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
 
 
 class InstantTransport(httpx2.AsyncBaseTransport):
@@ -47,7 +56,8 @@ class InstantTransport(httpx2.AsyncBaseTransport):
         self._body = json.dumps(body | {"usage": {"prompt_tokens": 20, "completion_tokens": 110}}).encode()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=self._body, headers={"content-type": "application/json"})
+        """The same reply to everything."""
+        return httpx2.Response(200, stream=Body(self._body), headers={"content-type": "application/json"})
 
 
 def cells(num_keys: int) -> Iterator[tuple[PathRequest, Question]]:

@@ -28,6 +28,9 @@ RETRIED: frozenset[str] = frozenset({"rate", "transient", "unreachable", "lost"}
 MAYBE_BILLED: frozenset[str] = frozenset({"sent", "lost"})
 """Outcomes of attempts whose reply we never saw whole: the server may have billed them. "sent" is what a crash leaves behind."""
 
+UNSENT = "unsent"
+"""Outcome of an attempt that was made ready and then not sent, because the endpoint was stopped meanwhile."""
+
 MESSAGE_CHARS = 300
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"}
 _QUOTA_WORDS = re.compile(

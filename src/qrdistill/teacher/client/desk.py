@@ -14,6 +14,7 @@ from typing import Protocol
 from qrdistill.errors import QRDistillError
 from qrdistill.store import Ledger
 from qrdistill.teacher.client.classify import MAYBE_BILLED
+from qrdistill.teacher.client.limits import afresh
 from qrdistill.teacher.client.money import Meter
 from qrdistill.types import Attempt, Record
 
@@ -83,7 +84,7 @@ class LedgerDesk:
     async def out(self, rows: Sequence[Row], most_usd: float) -> None:
         """Book a call; see `Desk.out`."""
         if self._broken is not None:
-            raise self._broken
+            raise afresh(self._broken)
         await self.meter.reserve(most_usd)
         await self._save(rows)
 
@@ -123,7 +124,7 @@ class LedgerDesk:
             if self._broken is None:
                 future.set_result(None)
             else:
-                future.set_exception(self._broken)
+                future.set_exception(afresh(self._broken))
 
 
 def settle(meter: Meter, rows: Sequence[Row], most_usd: float) -> None:

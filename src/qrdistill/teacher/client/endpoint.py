@@ -7,6 +7,7 @@ endpoint's limiter, and carries its id in `X-Client-Request-Id`, so a server's o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 import secrets
@@ -19,10 +20,10 @@ from urllib.parse import quote
 from qrdistill.config.endpoints import EndpointConfig
 from qrdistill.errors import AuthError, PausedError, ProviderError, QRDistillError
 from qrdistill.teacher.client.capabilities import Target, resolve
-from qrdistill.teacher.client.classify import Failure
+from qrdistill.teacher.client.classify import UNSENT, Failure
 from qrdistill.teacher.client.desk import Desk, Row
 from qrdistill.teacher.client.keys import Key
-from qrdistill.teacher.client.limits import Limiter, LimiterPool
+from qrdistill.teacher.client.limits import Limiter, LimiterPool, afresh
 from qrdistill.teacher.client.money import cost_usd, likely_tokens, most_prompt_tokens
 from qrdistill.teacher.client.reply import Completion, read_completion
 from qrdistill.teacher.client.retry import wait_s
@@ -148,39 +149,38 @@ class Endpoint:
         return Outcome(completion=None, failure=failure, attempts=tuple(attempts))
 
     async def _attempt(self, call: Call, rows: FurtherRows | None) -> tuple[Attempt, Completion | Failure]:
-        target = self.target
-        most_usd = cost_usd(target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
+        """One attempt: saved as "sent" and made ready first, so that it goes out the moment a place is free."""
+        limits = self.config.limits
+        most_usd = cost_usd(self.target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
         likely = sum(likely_tokens(message["content"]) for message in call.messages) + round(self._mean_completion_tokens)
-        async with self.limiter.place(likely):
-            if self._stopped is not None:
-                raise self._stopped
-            started_s = time.time()
-            attempt = Attempt(
-                id=f"{call.id}.{secrets.token_hex(6)}",
-                path_id=call.id,
-                started_s=started_s,
-                finished_s=started_s,
-                outcome="sent",
-                cost_usd=most_usd,
-            )
+        async with contextlib.AsyncExitStack() as ready:
+            await ready.enter_async_context(self.limiter.ready())
+            attempt = _new_attempt(call, most_usd)
+            await self._book_out(call, attempt, most_usd)
+            headers = {"X-Client-Request-Id": quote(attempt.id, safe="/:#@+=")}
+            request = self.wire.request("POST", "/chat/completions", json=self.body(call), headers=headers)
             try:
-                await self._desk.out((*call.rows, attempt), most_usd)
-            except QRDistillError as error:
-                self.limiter.stop(error)
+                async with self.limiter.place(likely):
+                    if self._stopped is not None:
+                        raise afresh(self._stopped)
+                    await ready.aclose()
+                    exchange = await self.wire.exchange(request, deadline_s=limits.deadline_s)
+            except QRDistillError:
+                self._desk.back((dataclasses.replace(attempt, outcome=UNSENT, cost_usd=0.0),), most_usd)
                 raise
-            exchange = await self.wire.exchange(
-                "POST",
-                "/chat/completions",
-                json=self.body(call),
-                headers={"X-Client-Request-Id": quote(attempt.id, safe="/:#@+=")},
-                deadline_s=self.config.limits.deadline_s,
-            )
-            result: Completion | Failure = exchange.failure or self._read(exchange.body, call)
-            self.limiter.report(result if isinstance(result, Failure) else None)
+        result: Completion | Failure = exchange.failure or self._read(exchange.body, call)
+        self.limiter.report(result if isinstance(result, Failure) else None)
         attempt = self._close(attempt, call, result)
         further = rows(attempt, result) if rows is not None and isinstance(result, Completion) else ()
         self._desk.back((attempt, *further), most_usd)
         return attempt, result
+
+    async def _book_out(self, call: Call, attempt: Attempt, most_usd: float) -> None:
+        try:
+            await self._desk.out((*call.rows, attempt), most_usd)
+        except QRDistillError as error:
+            self.limiter.stop(error)
+            raise
 
     def body(self, call: Call) -> dict[str, Any]:
         """The request body, as far as the server understands it."""
@@ -297,14 +297,20 @@ class Endpoint:
         deadline_s = time.monotonic() + seconds
         while (left_s := deadline_s - time.monotonic()) > 0:
             if self.stopped is not None:
-                raise self.stopped
+                raise afresh(self.stopped)
             await asyncio.sleep(min(left_s, 0.5))
         if self.stopped is not None:
-            raise self.stopped
+            raise afresh(self.stopped)
 
     async def close(self) -> None:
         """Close the connections."""
         await self.wire.close()
+
+
+def _new_attempt(call: Call, most_usd: float) -> Attempt:
+    now_s = time.time()
+    id_ = f"{call.id}.{secrets.token_hex(6)}"
+    return Attempt(id=id_, path_id=call.id, started_s=now_s, finished_s=now_s, outcome="sent", cost_usd=most_usd)
 
 
 def messages_of(prompt: str) -> tuple[dict[str, str], ...]:

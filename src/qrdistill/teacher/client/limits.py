@@ -94,6 +94,7 @@ class Limiter:
     def __init__(self, limits: LimitsConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
         self.gate = AdaptiveGate(limits.max_concurrency, clock)
+        self._ready = AdaptiveGate(_num_ready(limits), clock)
         self._clock = clock
         self._requests = _bucket(limits.requests_per_minute)
         self._tokens = _bucket(limits.tokens_per_minute)
@@ -115,6 +116,7 @@ class Limiter:
             self._requests = _bucket(merged.requests_per_minute)
         if merged.tokens_per_minute != self.limits.tokens_per_minute:
             self._tokens = _bucket(merged.tokens_per_minute)
+        self._ready.limit = self._ready.most = _num_ready(merged)
         self.gate.most = merged.max_concurrency
         self.gate.limit = min(self.gate.limit, float(merged.max_concurrency))
         self.limits = merged
@@ -127,6 +129,21 @@ class Limiter:
     def stop(self, reason: QRDistillError) -> None:
         """Let no further call start; calls in flight go on. The first reason stays."""
         self._stopped = self._stopped or reason
+
+    @asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """A place among the few calls that are saved and ready to go out, but not in flight yet.
+
+        Raises:
+            QRDistillError: the limiter was stopped, before or while waiting.
+        """
+        await self._ready.enter()
+        try:
+            if self._stopped is not None:
+                raise afresh(self._stopped)
+            yield
+        finally:
+            self._ready.leave()
 
     @asynccontextmanager
     async def place(self, num_tokens: int) -> AsyncIterator[None]:
@@ -143,7 +160,7 @@ class Limiter:
             if self._tokens is not None:
                 await self._tokens.acquire(min(float(num_tokens), self._tokens.max_rate))
             if self._stopped is not None:
-                raise self._stopped
+                raise afresh(self._stopped)
             yield
         finally:
             self.gate.leave()
@@ -175,6 +192,16 @@ class Limiter:
                     "start the server or correct base_url, then run the same command again"
                 )
             )
+
+
+def _num_ready(limits: LimitsConfig) -> int:
+    """Few, because a crash lists them as perhaps billed; enough to fill places while the next ones are being saved."""
+    return max(1, limits.max_concurrency // 4)
+
+
+def afresh(error: QRDistillError) -> QRDistillError:
+    """The same error as a new object: one that many tasks raised would collect all their tracebacks."""
+    return type(error)(*error.args)
 
 
 def _bucket(per_minute: float) -> AsyncLimiter | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_REPLY_BYTES = 8_000_000
 _CONNECT_S = 20.0
+_KNOWN_PATHS = 64
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -54,6 +55,7 @@ class Wire:
         self._httpx = httpx2
         self._base_url = base_url.rstrip("/")
         self._key = key
+        self._urls: dict[str, httpx2.URL] = {}
         try:
             host = urlsplit(base_url).hostname or ""
             url = httpx2.URL(base_url)
@@ -70,34 +72,32 @@ class Wire:
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "qrdistill"},
         )
 
-    async def exchange(
+    def request(
         self,
         method: str,
         path: str,
         *,
-        deadline_s: float,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
         data: Mapping[str, str] | None = None,
-        max_bytes: int = MAX_REPLY_BYTES,
-    ) -> Exchange:
-        """Send one request and read its reply; every failure comes back as a value, with the key blotted out."""
-        httpx2 = self._httpx
-        timeout = httpx2.Timeout(deadline_s, connect=min(_CONNECT_S, deadline_s), pool=None)
-        request = self._client.build_request(
+    ) -> httpx2.Request:
+        """A request to this address, ready to be sent."""
+        own = {"Content-Type": "application/json"} if json is not None else {}
+        return self._client.build_request(
             method,
-            f"{self._base_url}{path}",
+            self._url(path),
             content=None if json is None else _encode(json),
             files=files,
             data=data,
-            headers={
-                **({} if json is None else {"Content-Type": "application/json"}),
-                **(headers or {}),
-                **self._key.header(),
-            },
-            timeout=timeout,
+            headers={**own, **(headers or {}), **self._key.header()},
         )
+
+    async def exchange(self, request: httpx2.Request, *, deadline_s: float, max_bytes: int = MAX_REPLY_BYTES) -> Exchange:
+        """Send a request and read its reply; every failure comes back as a value, with the key blotted out."""
+        httpx2 = self._httpx
+        timeout = httpx2.Timeout(deadline_s, connect=min(_CONNECT_S, deadline_s), pool=None)
+        request.extensions["timeout"] = timeout.as_dict()
         started_s = time.monotonic()
         try:
             async with asyncio.timeout(deadline_s):
@@ -118,6 +118,14 @@ class Wire:
             failure = from_status(response.status_code, response.headers, body, retry_after_s=told_s)
             return self._failed(failure.kind, failure.message, failure.status, told_s)
         return Exchange(body=body)
+
+    def _url(self, path: str) -> httpx2.URL:
+        """The address of a path, parsed once (parsing takes longer than all the rest of building a request)."""
+        if path not in self._urls:
+            if len(self._urls) >= _KNOWN_PATHS:
+                self._urls.clear()
+            self._urls[path] = self._httpx.URL(f"{self._base_url}{path}")
+        return self._urls[path]
 
     def _failed(self, kind: Any, message: str, status: int = 0, retry_after_s: float = -1.0) -> Exchange:
         line = one_line(self._key.hide(message))

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Protocol, TypeVar
 
 from qrdistill.errors import PausedError, QRDistillError
+from qrdistill.teacher.client.limits import afresh
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -88,7 +89,7 @@ async def stream(
             raise end
     for stop in stops:
         if stop.stopped is not None:
-            raise stop.stopped
+            raise afresh(stop.stopped)
 
 
 def _stop(stops: Sequence[Stop], reason: QRDistillError) -> None:
