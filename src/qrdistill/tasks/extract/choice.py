@@ -56,28 +56,37 @@ _VERDICT = re.compile(
     re.IGNORECASE,
 )
 _PICK = re.compile(
-    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for)[ ]",
+    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for)[ ]"
+    r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
+    r"|\b(?:makes|making)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}[ ](?:the[ ])?(?:only[ ]|most[ ])?(?:correct|right|best))",
     re.IGNORECASE,
 )
 _CORRECT_OPTION = re.compile(
-    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid)[ ](?:option|choice|letter|selection|pick|label|statement|response|alternative)s?"
+    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked)[ ](?:option|choice|letter|selection|pick|label|statement|response|alternative)s?"
     r"(?:[ ](?:here|for|to|from|among|in|that|which|letter)\b[^.:;?!\n]{0,60}?)?[ ]?(?:is|would[ ]be|must[ ]be|should[ ]be|will[ ]be|has[ ]to[ ]be|:|=|[-\u2013\u2014](?=\s))"
     r"|^[ *_#>]*(?:option|choice|letter|selection)[ ]?[*_]*:)[\s:*_]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _CUT = re.compile(r"[\n!?;]")
 _LISTED = re.compile(r"\b(?:or|and|nor|neither|either|both)[ ]$|,[ ]$", re.IGNORECASE)
+_TAGGED = r"[\s,]*[(\[](?:option|choice|answer)?[ ]?(LABEL)[)\]]"
 _SUBJECT_LABEL = (
     r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
 )
 _SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?=\())[ ]?\(?(?P<text>[^\n]{1,120}?)\)?$"
 _SUBJECT_TEXT = re.compile(
-    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]+(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$",
+    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]*(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$",
     re.IGNORECASE,
 )
 _NAMED_LAST = (
     r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
     r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
+)
+_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
+_DENIED_LABEL = re.compile(
+    r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect|wrong|not|false|no|n't|isn't|invalid|unlikely)\b",
+    re.IGNORECASE,
 )
 _UNSURE = re.compile(
     r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
@@ -88,7 +97,7 @@ _UNSURE = re.compile(
 def read(text: str, statement: Statement, options: Options) -> Found:
     """The option a statement names, as its label."""
     start, end = statement.start, statement.end
-    if statement.source == "emphasis":
+    if statement.source in {"emphasis", "sentence"}:
         return None
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
@@ -103,11 +112,10 @@ def read(text: str, statement: Statement, options: Options) -> Found:
             return Refusal("the label and the text name different options", at, end)
         stop = _own_text_end(text, stop, end, options, label)
     else:
-        tagged = re.compile(
-            rf"[\s,]*[(\[](?:option|choice|answer)?[ ]?({label_pattern(options.labels)})[)\]]", re.IGNORECASE
-        ).match(text, stop, end)
+        tagged = re.compile(_TAGGED.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).match(text, stop, end)
         if tagged and options.canonical(tagged.group(1)) != label:
             return Refusal("the label and the text name different options", at, end)
+        stop = tagged.end() if tagged else stop
     if _joined(text, stop, end, options, label):
         return Refusal("more than one option is named", at, end)
     if statement.source in {"line", "lead", "bold"} and not _stands_alone(text, stop, end, statement, is_label):
@@ -148,18 +156,13 @@ def _joined(text: str, stop: int, end: int, options: Options, label: str) -> boo
 
 
 def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label: bool) -> bool:
-    """Whether a lenient place holds an answer and nothing that makes it something else."""
-    rest = text[stop:end].strip(" .!*_`\"')]}$\\:,;")
-    if not rest:
+    """Whether a lenient place holds an answer and nothing that makes it something else: a label may be followed by its reason."""
+    rest = text[stop:end]
+    if not rest.strip(" .!*_`\"')]}$\\:,;"):
         return True
-    if statement.source == "bold" or not is_label:
+    if statement.source == "bold" or not is_label or _DENIED_LABEL.match(rest):
         return False
-    return bool(
-        re.match(
-            rf"[\s*_`\"']*[)\].:,;\u2014\u2013-]|[ ]{CONNECTIVE}\b",
-            text[stop - 1 : stop] if text[stop - 1] in ")]" else text[stop:end],
-        )
-    )
+    return text[stop - 1] in ")]" or bool(_REASON.match(rest))
 
 
 def _otherwise(text: str, at: int, statement: Statement, options: Options) -> Found:
@@ -245,13 +248,19 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
 
 
 def restates_list(text: str, start: int, end: int, options: Options) -> bool:
-    """Whether several whole lines are answers and differ: the options written out again."""
-    labels = set()
-    for line in re.compile(r"[^\n]*\S[^\n]*").finditer(text, start, end):
+    """Whether several lines begin with options and differ: the list written out again, or discussed one by one.
+
+    A first line that is an answer and nothing else, set off by an empty line, is one all the same.
+    """
+    lines = list(_LINE.finditer(text, start, end))
+    answers: list[tuple[str, bool]] = []
+    for line in lines:
         found = read(text, Statement(*line.span(), "line", True), options)
         if isinstance(found, Reading):
-            labels.add(found.value)
-    return len(labels) > 1
+            answers.append((found.value, not text[found.end : line.end()].strip(" .!*_`\"')]}$\\:,;")))
+    exact = {label for label, is_exact in answers if is_exact}
+    is_set_off = bool(answers) and answers[0][1] and text[lines[0].end() : lines[0].end() + 2] == "\n\n"
+    return len(exact) > 1 or (len({label for label, _ in answers}) > 1 and not is_set_off)
 
 
 def _subject(text: str, start: int, end: int, options: Options) -> tuple[int, int] | None:

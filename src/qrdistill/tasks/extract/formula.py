@@ -63,6 +63,8 @@ _BETWEEN_BOXES = re.compile(
 
 def read(text: str, statement: Statement) -> Found:
     """The answer a statement gives, as written."""
+    if statement.source == "sentence":
+        return None
     start, end = statement.start, statement.end
     if statement.source in {"boxed", "tag", "json"}:
         return _whole(text, start, end, statement.source)

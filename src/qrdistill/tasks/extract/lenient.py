@@ -99,6 +99,8 @@ def _conclusions(text: str, start: int, end: int) -> list[Statement]:
         and text[text.rfind("\n", start, sentences[-1][0]) + 1 : sentences[-1][0]].strip()
     ):
         found.append(Statement(sentences[-1][0], sentences[-1][1], "bold", True))
+    if sentences and sentences[-1][2] not in {"?", ""}:
+        found.append(Statement(sentences[-1][0], sentences[-1][1], "sentence"))
     for first, last, stop_mark in sentences[-MAX_SENTENCES:]:
         opening = _CONCLUSION.match(text, first, last) or _PRONOUN.match(text, first, last)
         if opening and stop_mark != "?" and opening.end() < last:

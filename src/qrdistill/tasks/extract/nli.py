@@ -39,6 +39,11 @@ _HEDGE = re.compile(
 )
 _CONTRAST = re.compile(r"[^\n]{0,60}?\b(?:but|rather|it's|it[ ]is|instead|so)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|n't|neither|nor|no|cannot|without|if|whether|rather[ ]than|instead[ ]of)\b|n't\b", re.IGNORECASE)
+_PAIR = re.compile(r"\b(?:premise|hypothesis)\b", re.IGNORECASE)
+_MODAL = re.compile(
+    r"\b(?:must|should|would|could|might|may|can|means|need|needs|require|requires|to be|check|determine|see|decide|consider|seems|appears)\b",
+    re.IGNORECASE,
+)
 _HYPOTHESIS = re.compile(
     r"\b(?:hypothesis|statement|claim|conclusion|second sentence)[ ](?:is|must[ ]be)[ ](?:\w+ly[ ])?(?P<word>true|false|neither|undetermined|inconclusive)\b",
     re.IGNORECASE,
@@ -50,6 +55,9 @@ def read(text: str, statement: Statement) -> Found:
     start, end = statement.start, statement.end
     if statement.source == "emphasis":
         return None
+    if statement.source == "sentence":
+        is_about_pair = _PAIR.search(text, start, end) and not _MODAL.search(text, start, end)
+        return _conclusion(text, start, end) if is_about_pair else None
     if statement.source == "conclusion":
         return _conclusion(text, start, end)
     filler = _FILLER.match(text, start, end)

@@ -63,6 +63,8 @@ class Token(NamedTuple):
 
 def read(text: str, statement: Statement) -> Found:
     """The number a statement gives."""
+    if statement.source == "sentence":
+        return None
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
     begin = _after_equals(text, start, end)
     tokens = tokenize(text, begin, end)

@@ -12,7 +12,7 @@ from qrdistill.tasks.compare.quantity import equal, parse_quantity
 
 CONNECTIVE = (
     r"(?:because|since|as|which|due|given|based|according|so|where|while|whereas|rather|instead|but|if|with|for|in|on|from|here|that|who|not|by|than|also|would|"
-    r"is|was|being|and|or|therefore|thus|hence|although|though|it|this|these|they|he|she|we|you|i|the)"
+    r"is|was|being|and|or|to|most|likely|probably|clearly|definitely|obviously|certainly|right|correct|best|at|after|again|indeed|over|when|therefore|thus|hence|although|though|it|this|these|they|he|she|we|you|i|the)"
 )
 """Words that may follow an answer without making it a different phrase ("B because", "Paris, which")."""
 
@@ -45,7 +45,7 @@ def tokens(text: str, start: int, end: int) -> list[Token]:
 @lru_cache(maxsize=64)
 def label_pattern(labels: tuple[str, ...]) -> str:
     """A regular expression for any of the labels, letters in either case."""
-    spellings = {spelling for label in labels for spelling in (label, label.lower() if len(label) == 1 else label)}
+    spellings = {spelling for label in labels for spelling in (label, label.swapcase() if len(label) == 1 else label)}
     return "(?:" + "|".join(re.escape(spelling) for spelling in sorted(spellings, key=lambda s: (-len(s), s))) + ")"
 
 
@@ -74,7 +74,9 @@ class Options:
     def canonical(self, spelling: str) -> str:
         """The label as the question spells it."""
         return (
-            spelling if spelling in self.labels else next((label for label in self.labels if label.lower() == spelling), spelling)
+            spelling
+            if spelling in self.labels
+            else next((label for label in self.labels if label.casefold() == spelling.casefold()), spelling)
         )
 
     def label_at(self, text: str, at: int, end: int) -> re.Match[str] | None:

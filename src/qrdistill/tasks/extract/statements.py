@@ -22,7 +22,7 @@ from typing import Literal
 
 from qrdistill.types import AnswerKind
 
-Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "conclusion"]
+Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "sentence", "conclusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ _VALUE_NOUNS = r"|(?:final|correct|overall|required|desired)[ ](?:result|value|t
 
 def _cue_regex(nouns: str) -> re.Pattern[str]:
     return re.compile(
-        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?![\w\"']?\w)(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
+        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
         re.IGNORECASE | re.MULTILINE,
     )
 
@@ -101,7 +101,7 @@ _NOT_ASSERTED = re.compile(
 )
 _BUT = re.compile(r"\b(?:but|however|yet|although|though)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
-    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
 _TAG = re.compile(
@@ -120,6 +120,7 @@ _CORRECTION = re.compile(
     r"let me correct (?:that|myself|this)|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
     r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right|not correct|a mistake))"
     r"(?:[\s,.:;!\u2014\u2013*-]+(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]+){1,4})"
+    r"(?:[^.\n]{0,100}?\bso[ ](?=(?:it|that|this|the answer)[ ](?:should|must|has to|would)[ ](?:actually[ ])?be\b))?"
     r"(?P<pronoun>(?:so |then |therefore,? )?(?:(?:it|that|this|the (?:correct |right |real |actual |true )?(?:value|one|result|total|choice|option))(?:'s| is| should(?: actually| instead)? be| must be| would be| has to be| was)"
     r"(?: actually| really| in fact)?|make (?:that|it)|(?:it )?should(?: actually)? (?:be|have been)|i mean|change (?:that|it|my answer) to|i(?:'d| would| will|'ll)? (?:choose|pick|say|go with))\b)?[\s:,*_]*",
     re.IGNORECASE,

@@ -34,7 +34,7 @@ _NO_GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _HEDGE = re.compile(
-    r"[\s\"'*`)\]}$]*(?:[,(]?[ ]?(?:and|or|/|and/or|but[ ]also|as[ ]well[ ]as)[ ]?(?:also[ ]|maybe[ ]|possibly[ ]|perhaps[ ])?[\"'*`(]*(?:yes|no|not|true|false|maybe)\b(?![ ](?:one|doubt|other|more|longer|evidence|need|such))|[/|][ ]?(?:yes|no|maybe)\b)",
+    r"[\s\"'*`)\]}$.\u2026]*(?:[,(]?[ ]?(?:and|or|/|and/or|but[ ]also|as[ ]well[ ]as)[ ]?(?:also[ ]|maybe[ ]|possibly[ ]|perhaps[ ])?[\"'*`(]*(?:yes|no|not|true|false|maybe)\b(?![ ](?:one|doubt|other|more|longer|evidence|need|such))|[/|][ ]?(?:yes|no|maybe)\b)",
     re.IGNORECASE,
 )
 _NONE = re.compile(
@@ -49,7 +49,7 @@ _CONTRAST = re.compile(
 def read(text: str, statement: Statement) -> Found:
     """The yes or no a statement gives."""
     start, end = statement.start, statement.end
-    if statement.source == "emphasis":
+    if statement.source in {"emphasis", "sentence"}:
         return None
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
@@ -93,5 +93,9 @@ def _fits(text: str, statement: Statement, stop: int) -> bool:
     if statement.source in {"line", "bold"}:
         return not rest.strip(" .!*_`\"')]}$\\:,;")
     if statement.source == "lead":
-        return bool(re.match(r"[\s*_`\"')]*(?:$|[.,;:!\u2014\u2013-])", rest))
+        return bool(
+            re.match(
+                r"[\s*_`\"')]*(?:$|[.,;:!\u2014\u2013-])|[ ](?:it|they|he|she|you|we|i|there|this|that)\b", rest, re.IGNORECASE
+            )
+        )
     return True
