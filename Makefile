@@ -59,9 +59,7 @@ smoke: $(VENV)/installed
 	@$(ONE_THREAD) $(BIN)/qrdistill run recipes/smoke.yaml -o runs/smoke
 
 bench: $(VENV)/installed-dev
-	@for script in benchmarks/bench_*.py; do \
-	  [ -f "$$script" ] || { echo "no benchmark yet"; break; }; \
-	  echo "$$script"; $(ONE_THREAD) $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/*.py; do echo "$$script"; $(ONE_THREAD) $(BIN)/python "$$script" || exit 1; done
 
 report: $(VENV)/installed
 	@$(BIN)/qrdistill report $(RUN)
