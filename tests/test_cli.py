@@ -35,6 +35,7 @@ VERBS = [
     "explain",
     "ls",
     "export",
+    "schema",
     "doctor",
 ]
 
@@ -252,6 +253,14 @@ def test_check_verifies_a_run(copy: Path, qrd: Call) -> None:
     broken = qrd("check", copy)
     assert broken.code == 65
     assert f"{export.name} is damaged" in broken.err
+
+
+def test_the_schema_knows_every_setting(tmp_path: Path, qrd: Call) -> None:
+    place = tmp_path / "recipe.schema.json"
+    assert qrd("schema", "-o", place, "--json").json["path"] == str(place)
+    schema = json.loads(place.read_text())
+    assert {"questions", "generate", "filter", "students", "method", "training"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
 
 
 def test_doctor_examines_and_leaves_nothing(tmp_path: Path, qrd: Call) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that only look: check, show, explain, ls, export."""
+"""Verbs that only look: check, show, explain, ls; and those that write a file for others: export, schema."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Listed(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the app."""
-    for verb in (check, show, explain, ls, export):
+    for verb in (check, show, explain, ls, export, schema):
         app.command(verb.__name__)(verb)
 
 
@@ -225,3 +225,14 @@ def export(
     session.result(
         payload, [f"{len(rows)} kept paths in {path}"], next_step=f"train elsewhere with {path}, or: qrdistill train {target}"
     )
+
+
+def schema(ctx: typer.Context, out: options.Out = "recipe.schema.json", json_: options.Json = False) -> None:
+    """Write the JSON schema of a recipe, for editors that complete and check YAML."""
+    from qrdistill.config import json_schema
+    from qrdistill.store import write_json
+
+    session: Session = ctx.obj
+    write_json(Path(out), json_schema())
+    next_step = f"begin a recipe with the line: # yaml-language-server: $schema={out}"
+    session.result({"verb": "schema", "path": out}, [f"every setting with its bounds is in {out}"], next_step=next_step)
