@@ -38,7 +38,7 @@ class Exchange:
 
 
 class Wire:
-    """A pool of connections to one endpoint.
+    """Connections to one endpoint, as many as there are exchanges at a time.
 
     Args:
         base_url: address up to the version.
@@ -63,14 +63,26 @@ class Wire:
             raise ConfigError(f"base_url {base_url!r} is not an address ({error}); expected e.g. https://host/v1") from error
         if not url.host:
             raise ConfigError(f"base_url {base_url!r} names no host; expected e.g. https://host/v1")
-        self._client = httpx2.AsyncClient(
-            transport=transport,
+        self._transport = transport
+        # Proxies and certificates of the environment apply, but never to this machine's own servers.
+        self._trust_env = host not in _LOOPBACK
+        self._tls = httpx2.create_ssl_context(trust_env=self._trust_env)
+        self._lanes: list[httpx2.AsyncClient] = []
+        self._idle: list[httpx2.AsyncClient] = []
+        self._idle.append(self._new_lane())
+
+    def _new_lane(self) -> httpx2.AsyncClient:
+        """A client that holds one connection. One pool of many connections is searched from end to end for every request."""
+        lane = self._httpx.AsyncClient(
+            transport=self._transport,
             follow_redirects=False,
-            # Proxies and certificates of the environment apply, but never to this machine's own servers.
-            trust_env=host not in _LOOPBACK,
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30),
+            trust_env=self._trust_env,
+            verify=self._tls,
+            limits=self._httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "qrdistill"},
         )
+        self._lanes.append(lane)
+        return lane
 
     def request(
         self,
@@ -84,7 +96,7 @@ class Wire:
     ) -> httpx2.Request:
         """A request to this address, ready to be sent."""
         own = {"Content-Type": "application/json"} if json is not None else {}
-        return self._client.build_request(
+        return self._lanes[0].build_request(
             method,
             self._url(path),
             content=None if json is None else _encode(json),
@@ -99,9 +111,10 @@ class Wire:
         timeout = httpx2.Timeout(deadline_s, connect=min(_CONNECT_S, deadline_s), pool=None)
         request.extensions["timeout"] = timeout.as_dict()
         started_s = time.monotonic()
+        lane = self._idle.pop() if self._idle else self._new_lane()
         try:
             async with asyncio.timeout(deadline_s):
-                response = await self._client.send(request, stream=True)
+                response = await lane.send(request, stream=True)
                 try:
                     body = await _read(response, max_bytes)
                 finally:
@@ -113,6 +126,8 @@ class Wire:
         except (httpx2.HTTPError, httpx2.StreamError, zlib.error, _TooLargeError) as error:
             elapsed_s = time.monotonic() - started_s
             return self._failed("lost", f"the reply broke off after {elapsed_s:.1f} s: {error or type(error).__name__}")
+        finally:
+            self._idle.append(lane)
         if response.status_code != 200:
             told_s = retry_after(response.headers, now_s=time.time())
             failure = from_status(response.status_code, response.headers, body, retry_after_s=told_s)
@@ -133,7 +148,8 @@ class Wire:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        for lane in self._lanes:
+            await lane.aclose()
 
 
 def _encode(tree: Any) -> bytes:
