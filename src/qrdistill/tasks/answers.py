@@ -10,6 +10,7 @@ reply.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from qrdistill.tasks.extract import choice, formula, lenient, nli, yesno
@@ -20,6 +21,15 @@ from qrdistill.types import AnswerKind
 
 Choices = Sequence[tuple[str, str]] | None
 Reader = Callable[[str, Statement], Found]
+
+MAX_STATEMENTS = 40
+"""How many explicit statements, from the end, are read; bounds the work on hostile input."""
+
+_RECHECK = re.compile(
+    r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|hmm+|oh|ah|ok|okay|well|wait|hold on|actually|no)[,.!\s\u2014-]+){0,3}"
+    r"(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b",
+    re.IGNORECASE,
+)
 
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
@@ -64,6 +74,7 @@ def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: i
         strong, weak = choice.explicit(text, start, end, options)
         statements = sorted(statements + strong, key=lambda statement: statement.start)
     statements = formula.merge_boxes(text, statements) if kind == "math" else statements
+    statements = _outside_boxes(statements)[-MAX_STATEMENTS:]
     if statements:
         statements += corrections(text, statements[0].start, end)
         statements.sort(key=lambda statement: statement.start)
@@ -77,10 +88,30 @@ def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: i
             if taken_back >= 0:
                 later = _read_leniently(kind, options, text, taken_back, end, bold, weak, read)
                 return later or Refusal("the answer was taken back", found.start, found.end)
-            return _agreed(text, statements, index, found, read)
+            agreed = _agreed(text, statements, index, found, read)
+            return _rechecked(text, statement.end, end, read) or agreed
         if found is not None:
             return found
     return _read_leniently(kind, options, text, start, end, bold, weak, read)
+
+
+def _outside_boxes(statements: list[Statement]) -> list[Statement]:
+    """Statements but for cues inside a box ("boxed{The answer is 5}"), which the box stands for."""
+    boxes = [statement for statement in statements if statement.source == "boxed"]
+    return [
+        statement
+        for statement in statements
+        if statement.source != "cue" or not any(box.start <= statement.start < box.end for box in boxes)
+    ]
+
+
+def _rechecked(text: str, start: int, end: int, read: Callable[[Statement], Found]) -> Found:
+    """What a reply that goes on to check itself concludes in its last sentence ("let me recompute ... So it's 18"), if anything."""
+    if not _RECHECK.match(text, start, end):
+        return None
+    last = lenient.last_conclusion(text, start, end)
+    found = read(last) if last else None
+    return found if isinstance(found, Reading) else None
 
 
 def _is_answer(found: Found) -> bool:
@@ -108,7 +139,9 @@ def _read_leniently(
     weak: list[Statement],
     read: Callable[[Statement], Found],
 ) -> Found:
-    places = lenient.places(text, start, end, bold) + [statement for statement in weak if statement.start >= start]
+    places = lenient.places(text, start, end, bold, kind == "choice") + [
+        statement for statement in weak if statement.start >= start
+    ]
     places.sort(key=lambda statement: (statement.start, statement.end))
     if kind == "choice" and choice.restates_list(text, start, end, options):
         places = [place for place in places if place.source not in {"line", "lead"}]

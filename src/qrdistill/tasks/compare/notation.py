@@ -62,6 +62,7 @@ _UNIT_WORD = (
     r"centimetres?|millimeters?|kilometers?|grams?|kilograms?|pounds?|ounces?|gallons?|liters?|litres?|hours?|minutes?|seconds?|days?|weeks?|months?|years?|people|students|ways|points|percent|mph|"
     r"(?:square|cubic)\s+\w+|miles per hour|\w+ per \w+)"
 )
+_LEADING_TEXT = re.compile(r"^\\text\s*\{[^{}]*(?:\b(?:is|are|equals)|[:=])\s*\}\s*(?=\S)")
 _TRAILING_TEXT = re.compile(r"(?<=[^\s,(\[{])\s*\\text\s*\{(?!\s*(?:or|and)\b)[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?\s*$")
 _TRAILING_UNIT = re.compile(rf"(?<=[\d\w}})])(?:\s+|(?<=\d)|(?<=\}})){_UNIT_WORD}(?:\s*\^\s*(?:\{{\s*\d\s*\}}|\d))?\s*\.?$")
 
@@ -86,6 +87,7 @@ def plain(text: str) -> str:
     text = text.replace("\\$", "").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&")
     text = _DEGREE.sub(" ", text)
     text = _TEXT_JOIN.sub(r" \1 ", text)
+    text = _LEADING_TEXT.sub("", text)
     text = _TRAILING_TEXT.sub("", text)
     text = _TRAILING_UNIT.sub("", text) if not text.startswith("\\text") else text
     return re.sub(r"\s+", " ", text).strip(" .,;$")

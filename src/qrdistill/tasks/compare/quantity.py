@@ -67,7 +67,7 @@ _NUMBER = re.compile(
 _PERCENT_WORD = re.compile(r"[ ]?(?:\\?%|percent\b|per[ ]cent\b)", re.IGNORECASE)
 _CENTS = re.compile(r"(?:,?[ ]and)?[ ](\d{1,2})[ ]cents?\b")
 _PLAIN = re.compile(
-    r"[-+]?\d{1,15}(?:\.\d{1,15})?(?![\w.,'_/\\{}⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾%^*×·-]|[ ](?:[\d/x×·*%\\^hmbtdkp½⅓⅔¼¾]|and[ ]\d))"
+    r"[-+]?\d{1,15}(?:\.\d{1,15})?(?![\w.,'_/\\{}⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺½⅓⅔¼¾%^*×·-]|[ ](?:[\d/x×·*%\\^hmbtdkp½⅓⅔¼¾]|and[ ]\d))"
 )
 
 
@@ -241,9 +241,12 @@ def parse_decimal(blob: str) -> Fraction | None:
         return Fraction(int(blob))
     dots, commas = blob.count("."), blob.count(",")
     other = next((mark for mark in " '_" if mark in blob), "")
-    if dots > 1 and commas > 1 or (other and (commas or dots > 1)):
+    is_continental = other and commas == 1 and not dots and len(blob) - blob.index(",") != 4
+    if dots > 1 and commas > 1 or (other and not is_continental and (commas or dots > 1)):
         return None
-    if dots and commas:
+    if is_continental:  # 1 234 567,89
+        thousands, decimal = other, ","
+    elif dots and commas:
         thousands, decimal = (",", ".") if blob.rindex(".") > blob.rindex(",") else (".", ",")
     elif dots:
         thousands, decimal = (other, ".") if dots == 1 else (".", "")

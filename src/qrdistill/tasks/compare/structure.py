@@ -18,11 +18,13 @@ words                     case, punctuation and articles are ignored; a few phra
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from qrdistill.tasks.compare.notation import plain
+from qrdistill.tasks.compare.quantity import parse_quantity
 
 Kind = Literal["leaf", "text", "sequence", "set", "list", "union", "matrix", "relation", "ratio", "based"]
 MAX_ITEMS = 60
@@ -91,6 +93,9 @@ def _form(text: str, depth: int) -> Form:
     text = text.strip()
     if depth > MAX_DEPTH:
         return Form("leaf", text)
+    boxed_words = _ONLY_TEXT.fullmatch(text)
+    if boxed_words and _LETTERS.fullmatch(boxed_words.group(1)):
+        text = boxed_words.group(1)
     text = _SETS.get(text.casefold() if not text.startswith("\\") else text, text)
     is_number = re.fullmatch(r"[-+]?[\d,. ]*\d%?", text) is not None and ", " not in text
     for attempt in (
@@ -135,6 +140,10 @@ def split_top(text: str, separators: re.Pattern[str]) -> list[tuple[str, str]]:
 _LIST = re.compile(
     r"(?:,|;)\s*(?:\\text\s*\{\s*)?(?:and|or)\b\s*\}?|,|;|\s(?:and|or)\s|\\text\s*\{\s*(?:and|or)\s*\}|\\(?:or|and)\b"
 )
+_ONLY_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_LETTERS = re.compile(r"\s*[A-Za-z](?:(?:\s*,\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+)[A-Za-z])+\s*")
+_CONNECTIVES = re.compile(r"\b(?:and|or)\b")
+_WITHOUT = re.compile(r"\\mathbb\s*\{R\}\s*(?:\\setminus|\\backslash|-|\\smallsetminus)\s*\\\{(?P<points>.*)\\\}")
 _CUP = re.compile(r"\\cup(?![a-z])")
 _PM = re.compile(r"\\pm(?![a-z])")
 _ROW = re.compile(r"\\\\(?:\[[^\]]*\])?")
@@ -152,7 +161,7 @@ def _list(text: str, depth: int) -> Form | None:
     parts = split_top(text, _LIST)
     if len(parts) < 2 or len(parts) > MAX_ITEMS or not all(part for part, _ in parts[:-1]):
         return None
-    if _text(text, depth) is not None and "\\text" not in text:
+    if _text(_CONNECTIVES.sub(" ", text), depth) is not None and "\\text" not in text:
         return None
     mark = (
         "or"
@@ -165,11 +174,25 @@ def _list(text: str, depth: int) -> Form | None:
 
 
 def _union(text: str, depth: int) -> Form | None:
+    without = _WITHOUT.fullmatch(text)
+    if without:
+        return _reals_without(text, without.group("points"), depth)
     if "\\cup" not in text:
         return None
     body = text.removeprefix("x \\in").removeprefix("x\\in")
     parts = split_top(body, _CUP)
     return Form("union", text, _items(parts, depth)) if len(parts) > 1 else None
+
+
+def _reals_without(text: str, points: str, depth: int) -> Form | None:
+    """ "\\mathbb{R} \\setminus \\{a, b\\}" as the union of the intervals between the points, if they are plain numbers."""
+    quantities = [(parse_quantity(part), part) for part, _ in split_top(points, _LIST)]
+    if any(quantity is None for quantity, _ in quantities):
+        return None
+    ordered = [part for _, part in sorted(((quantity.value, part) for quantity, part in quantities if quantity))]
+    ends = ["-\\infty", *ordered, "\\infty"]
+    pieces = tuple(_form(f"({low},{high})", depth + 1) for low, high in itertools.pairwise(ends))
+    return Form("union", text, pieces)
 
 
 def _relation(text: str, depth: int) -> Form | None:
@@ -178,7 +201,7 @@ def _relation(text: str, depth: int) -> Form | None:
         return None
     rounded = next((index for index, (_, separator) in enumerate(parts) if separator == "\\approx"), None)
     if rounded is not None:  # "2\sqrt{3} \approx 3.46" is the value and its rounding, "x \approx 3.46" a named value
-        if rounded > 0 or _NAME.fullmatch(parts[0][0]) is None:
+        if rounded > 0 or not is_name(Form("leaf", parts[0][0])):
             return _form(" ".join(f"{part} {separator}" for part, separator in parts[:rounded]) + parts[rounded][0], depth + 1)
         parts[0] = (parts[0][0], "=")
     marks = " ".join(separator for _, separator in parts[:-1])

@@ -191,7 +191,7 @@ def _otherwise(text: str, at: int, statement: Statement, options: Options) -> Fo
     index_of_number = options.number_at(text, at, end)
     if index_of_number is not None:
         return Reading(options.labels[index_of_number], at, end, False)
-    if statement.source in {"cue", "conclusion"}:
+    if statement.source in {"cue", "conclusion", "pronoun"}:
         return _mentioned(text, at, statement, options)
     return None
 

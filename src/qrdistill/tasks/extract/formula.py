@@ -35,8 +35,14 @@ _FUNCTION = re.compile(
     r"\\(?:text|mathrm|textrm|mbox|mathbf|textbf|operatorname)\{[^{}]*\}|\\[A-Za-z]+|(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|infty|or|and|union|cup|theta|frac|abs|max|min|cbrt|mod|DNE"
     r"|cm|mm|km|kg|square|cubic|units?|degrees?|inches|feet|meters|metres|miles|dollars|cents|percent|hours|minutes|seconds|days|years)(?![A-Za-z])"
 )
+_DATE = re.compile(
+    r"(?:the[ ])?(?:\d{1,2}(?:st|nd|rd|th)?[ ](?:of[ ])?)?(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
+    re.IGNORECASE,
+)
 _COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqrt")
-_ALTERNATIVES = re.compile(r",|:|=|\b(?:or|and)\b")
+_GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
+_ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
@@ -75,7 +81,7 @@ def read(text: str, statement: Statement) -> Found:
     opened = _OPEN.match(text, at)
     if opened and (content := _formula(text, opened)) is not None:
         return _joined(text, content, end, is_strict=statement.source == "cue")
-    inner = _segments(text, at, end)
+    inner = _segments(text, at, end) if statement.source != "pronoun" else []
     if inner:
         return _last_of(text, inner, end)
     return _plain(text, at, end, statement)
@@ -89,7 +95,7 @@ def read_number(text: str, statement: Statement) -> Found:
     computed = read(text, statement)
     if (
         isinstance(computed, Reading)
-        and _COMPUTES.search(computed.value)
+        and (_COMPUTES.search(computed.value) or _GLUED.search(computed.value))
         and is_formula(computed.value)
         and not _ALTERNATIVES.search(computed.value)
     ):
@@ -167,6 +173,8 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
         return None
     if is_formula(value):
         return Reading(value, start, start + len(text[start:close].rstrip()), statement.source == "cue")
+    if _DATE.match(value) and statement.source == "cue":
+        return Reading(value, start, start + len(text[start:close].rstrip()), False)
     if any(char.isdigit() for char in value):
         return number.read(text, Statement(start, end, statement.source, False))
     if _ABSTAINS.match(value):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.statements import Statement
+from qrdistill.tasks.extract.statements import Source, Statement
 
 MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
@@ -28,6 +28,11 @@ _CONCLUSION = re.compile(
 _PRONOUN = re.compile(
     r"[\s*_]*(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)[ ,:]*", re.IGNORECASE
 )
+_TITLE = re.compile(
+    r"[\s*_>#-]*(?:A|(?:grand[ ])?total(?:[ ]\w+)?|result|solution|output|value|therefore|thus|hence|so)[ ]?:[\s*_]*",
+    re.IGNORECASE,
+)
+_OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
 _SENTENCE_STOP = re.compile(r"(?<!\d)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
 
 
@@ -43,9 +48,9 @@ def emphasis(text: str) -> tuple[str, list[tuple[int, int]]]:
     return text, spans
 
 
-def places(text: str, start: int, end: int, bold: list[tuple[int, int]]) -> list[Statement]:
+def places(text: str, start: int, end: int, bold: list[tuple[int, int]], is_choice: bool) -> list[Statement]:
     """The lenient places of text[start:end], in order."""
-    found = _lines(text, start, end)
+    found = _lines(text, start, end, is_choice)
     found += _bold(text, start, end, bold)
     found += _conclusions(text, start, end)
     found.sort(key=lambda statement: (statement.start, statement.end))
@@ -70,8 +75,11 @@ def _ends_something(text: str, stop: int, end: int) -> bool:
     return not rest.strip(" *_.!:)\"'$") or rest.lstrip(" *_\"')")[:1] in {".", "!"}
 
 
-def _lines(text: str, start: int, end: int) -> list[Statement]:
-    """The first and the last line that are not empty (one and the same is offered as both)."""
+def _lines(text: str, start: int, end: int, is_choice: bool) -> list[Statement]:
+    """The first and the last line that are not empty (one and the same is offered as both).
+
+    A title such as "Total:" or "A:" before the value is left out (in a choice question "A:" is a label).
+    """
     lines = [
         (line.start(), line.end())
         for line in re.compile(r"[^\n]*\S[^\n]*").finditer(text, start, end)
@@ -80,29 +88,54 @@ def _lines(text: str, start: int, end: int) -> list[Statement]:
     lines = [(first, last) for first, last in lines if text[first:last].strip(" `*-=_#~")]
     if not lines:
         return []
-    return [Statement(*lines[0], "lead"), Statement(*lines[-1], "line")]
+    first, last = lines[-1]
+    title = None if is_choice else _TITLE.match(text, first, last)
+    return [Statement(*lines[0], "lead"), Statement(title.end() if title else first, last, "line")]
+
+
+def last_conclusion(text: str, start: int, end: int) -> Statement | None:
+    """The last sentence of text[start:end] as a conclusion, if it is one."""
+    sentences = _sentences(text, start, end)
+    found = _openings(text, sentences[-1:])
+    return found[-1] if found else None
+
+
+def _sentences(text: str, start: int, end: int) -> list[tuple[int, int, str]]:
+    """(start, end, stop mark) of each sentence or line."""
+    found, begin = [], start
+    for stop in _SENTENCE_STOP.finditer(text, start, end):
+        if text[begin : stop.start()].strip():
+            found.append((begin, stop.start(), stop.group()))
+        begin = stop.end()
+    if text[begin:end].strip():
+        found.append((begin, end, ""))
+    return found
+
+
+def _openings(text: str, sentences: list[tuple[int, int, str]]) -> list[Statement]:
+    """Sentences that open with a conclusion; one that asks a question does not conclude."""
+    found = []
+    for first, last, stop_mark in sentences:
+        if stop_mark == "?":
+            continue
+        for pattern, source in _OPENINGS:
+            opening = pattern.match(text, first, last)
+            if opening and opening.end() < last:
+                found.append(Statement(opening.end(), last, source))
+                break
+    return found
 
 
 def _conclusions(text: str, start: int, end: int) -> list[Statement]:
-    """Concluding sentences among the last few; one that asks a question does not conclude."""
-    found, begin = [], start
-    sentences: list[tuple[int, int, str]] = []
-    for stop in _SENTENCE_STOP.finditer(text, start, end):
-        if text[begin : stop.start()].strip():
-            sentences.append((begin, stop.start(), stop.group()))
-        begin = stop.end()
-    if text[begin:end].strip():
-        sentences.append((begin, end, ""))
-    if (
-        len(sentences) > 1
-        and sentences[-1][2] != "?"
-        and text[text.rfind("\n", start, sentences[-1][0]) + 1 : sentences[-1][0]].strip()
-    ):
-        found.append(Statement(sentences[-1][0], sentences[-1][1], "bold", True))
-    if sentences and sentences[-1][2] not in {"?", ""}:
-        found.append(Statement(sentences[-1][0], sentences[-1][1], "sentence"))
-    for first, last, stop_mark in sentences[-MAX_SENTENCES:]:
-        opening = _CONCLUSION.match(text, first, last) or _PRONOUN.match(text, first, last)
-        if opening and stop_mark != "?" and opening.end() < last:
-            found.append(Statement(opening.end(), last, "conclusion"))
+    """Concluding sentences among the last few, and the very last sentence as a place of its own."""
+    sentences = _sentences(text, start, end)
+    found = _openings(text, sentences[-MAX_SENTENCES:])
+    if not sentences:
+        return found
+    first, last, stop_mark = sentences[-1]
+    is_within_line = text[text.rfind("\n", start, first) + 1 : first].strip()
+    if len(sentences) > 1 and stop_mark != "?" and is_within_line:
+        found.append(Statement(first, last, "bold", True))
+    if stop_mark not in {"?", ""}:
+        found.append(Statement(first, last, "sentence"))
     return found

@@ -58,7 +58,7 @@ def read(text: str, statement: Statement) -> Found:
     if statement.source == "sentence":
         is_about_pair = _PAIR.search(text, start, end) and not _MODAL.search(text, start, end)
         return _conclusion(text, start, end) if is_about_pair else None
-    if statement.source == "conclusion":
+    if statement.source in {"conclusion", "pronoun"}:
         return _conclusion(text, start, end)
     filler = _FILLER.match(text, start, end)
     word = _WORD.match(text, filler.end() if filler else start, end)

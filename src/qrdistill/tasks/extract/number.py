@@ -31,11 +31,11 @@ _NOT = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)\b[^\w]*(?:\w+[ ])?$", re
 _BOUND = re.compile(
     r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost|nearly|between|over"
     r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double|square[ ]root[ ]of)"
-    r"|[<>\u2264\u2265\u00b1]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
+    r"|[<>\u2264\u2265\u00b1\u221a]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
     re.IGNORECASE,
 )
 _LINK = re.compile(
-    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b|(?P<mark>[/&\u00b1,+*x\u00d7\u00f7:-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
+    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b|(?P<mark>:(?=\d)|[/&\u00b1,+*x\u00d7\u00f7-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
     r"[\s,]*(?:(?:about|maybe|perhaps|possibly|also|even|equivalently|approximately|in[ ]other[ ]words|more[ ]precisely|it(?:'s|[ ]is)|is|the|a|another|simply|just)[ ,]{1,2}){0,3}[\s$(*\\{]*",
     re.IGNORECASE,
 )
@@ -46,6 +46,14 @@ _ROUNDING = re.compile(
 )
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _GLUED_UNIT = re.compile(r"[A-Za-z]{1,8}\b(?![\d(^_])")
+_SUBORDINATE = re.compile(
+    r"\b(?:because|since|as|which|that|who|where|when|if|not|so|given|based|due|than|rather|instead|after|before|out|while|though|although|means|is[ ]correct|is[ ]right)\b",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"(?:not|n't)\b[\s$(\\]*", re.IGNORECASE)
+_OPERATOR = re.compile(
+    r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|[+/](?=[ ]?[\d\\(a-z])|\\(?:pi|sqrt|times|cdot|frac|div)\b|[a-z]\b)"
+)
 _WORD = re.compile(r"\w+")
 _UNIT_WORDS = re.compile(r"[\s$)*\\\]}%]*(?:\\text\{)?(?:[ ]?[A-Za-z\u00b0/-]+){0,4}[\s.!)$*\\\]}]*")
 
@@ -67,16 +75,34 @@ def read(text: str, statement: Statement) -> Found:
         return None
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
     begin = _after_equals(text, start, end)
-    tokens = tokenize(text, begin, end)
-    if tokens:
-        first = tokens[0]
-        is_leading = _skip(text, begin, first.start) == first.start
-        if is_leading and first.quantity is not None:
-            return _leading(text, start, tokens, statement, is_strict=begin == start)
-        if not is_leading and not statement.is_exact and statement.source not in {"line", "lead", "bold", "emphasis"}:
-            return _single(text, start, tokens)
-    if statement.source in {"boxed", "tag", "json"} and text[start:end].strip():
+    found = _clause(text, start, begin, end, statement)
+    if begin > start and not isinstance(found, Reading):  # "18 = 9 * 2"
+        turned = _clause(text, start, start, text.index("=", start), statement)
+        found = turned if isinstance(turned, Reading) else found
+    is_whole = statement.source in {"boxed", "tag", "json"}
+    if (
+        is_whole
+        and (found is None or (isinstance(found, Reading) and _OPERATOR.match(text, found.end, end)))
+        and text[start:end].strip()
+    ):
         return Reading(text[start:end].strip(), start, end, False)
+    return found
+
+
+def _clause(text: str, start: int, begin: int, end: int, statement: Statement) -> Found:
+    """The number of text[begin:end], a clause that starts at `start`."""
+    tokens = tokenize(text, begin, end)
+    if not tokens:
+        return None
+    first = tokens[0]
+    at = _skip(text, begin, first.start)
+    negation = _NEGATION.match(text, at, first.start)
+    if at == first.start and first.quantity is not None:
+        return _leading(text, start, tokens, statement, is_strict=begin == start)
+    if negation and negation.end() == first.start:
+        return _after_not(text, tokens)
+    if at < first.start and not statement.is_exact and statement.source in {"cue", "correction", "conclusion"}:
+        return _single(text, start, tokens)
     return None
 
 
@@ -99,6 +125,9 @@ def tokenize(text: str, start: int, end: int) -> list[Token]:
             index += 1
             continue
         quantity, stop = scanned
+        if tokens and clause[index] in "+-\u2013" and not clause[tokens[-1].end : index].strip():
+            index += 1  # a sign between two numbers is an operator
+            continue
         is_clean, glued = _clean_end(clause, index, stop)
         tokens.append(Token(index, stop, glued, quantity if is_clean else None, text[index].isalpha()))
         index = glued
@@ -158,7 +187,7 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
     assert first.quantity is not None
     lead = text[start : first.start]
     if _NOT.search(lead):
-        return _after_not(text, tokens)
+        return None
     if _BOUND.search(lead):
         return Refusal("a bound or a choice of numbers, not one number", start, first.end)
     if len(tokens) > 1:
@@ -183,12 +212,18 @@ def _is_joined(gap: str, quantity: Quantity, other: Quantity | None) -> bool:
     """Whether a second number belongs to the answer as much as the first ("5 or 6", "5 feet 3 inches", "5, 6")."""
     link = _LINK.fullmatch(gap)
     if link is None:
-        return False
+        return _goes_on(gap)
     if link.group("none") is not None and "(" in gap:
         return False
     word = (link.group("word") or link.group("mark") or "").casefold()
     is_alternative = word in {"or", "/", ",", ""} and other is not None
     return not (is_alternative and other is not None and equal(quantity, other))
+
+
+def _goes_on(gap: str) -> bool:
+    """Whether a clause adds a second statement before its second number ("$18 and the tip is $2") rather than explain the first."""
+    last = re.split(r",|\band\b|\bor\b|\bplus\b", gap)[-1]
+    return last != gap and "(" not in gap and not _SUBORDINATE.search(last)
 
 
 def _after_not(text: str, tokens: list[Token]) -> Found:
@@ -211,6 +246,6 @@ def _single(text: str, start: int, tokens: list[Token]) -> Found:
         return None
     if _BOUND.search(lead):
         return Refusal("a bound or a choice of numbers, not one number", start, first.end)
-    if re.search(r"[\\^_+*/=<>{(-][\s{$(]*$", lead) and not lead.rstrip().endswith(("$", "\\(", "\\[", "(", "- ")):
+    if re.search(r"[\\^_+*/=<>{(\u221a-][\s{$(]*$", lead) and not lead.rstrip().endswith(("$", "\\(", "\\[", "(", "- ")):
         return None
     return Reading(text[first.start : first.value_end].strip(), first.start, first.value_end, False)

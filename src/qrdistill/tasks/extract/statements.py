@@ -22,7 +22,9 @@ from typing import Literal
 
 from qrdistill.types import AnswerKind
 
-Source = Literal["cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "sentence", "conclusion"]
+Source = Literal[
+    "cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "sentence", "pronoun", "conclusion"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ _CUES = {
     "number": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
     "math": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
 }
-_GAP = re.compile(r"[ \t:*_>`\"]*(?:\n[ \t>*_`\-]*){0,3}")
+_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`\-]*){0,3}")
 _NOT_ASSERTED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
