@@ -88,10 +88,18 @@ def test_every_trainable_parameter_gets_a_finite_gradient_that_is_not_zero(any_t
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["smollm2-135m-instruct", pytest.param(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "smollm2-135m-instruct",
+        pytest.param(
             "gemma3-270m",
-            marks=pytest.mark.xfail(reason="float32 gradients differ by 2.9e-5 (relative), the bar is 1e-5; see docs/log.md", strict=False),
-        )])
+            marks=pytest.mark.xfail(
+                reason="float32 gradients differ by 2.9e-5 (relative), the bar is 1e-5; see docs/log.md", strict=False
+            ),
+        ),
+    ],
+)
 def test_real_students_are_exact(packaged, name):
     student = packaged(name)
     assert student.packing == "tree"

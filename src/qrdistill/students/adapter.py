@@ -89,18 +89,18 @@ def restore(model: Any, folder: Path, *, student: str) -> dict[str, Tensor]:
     Raises:
         DataError: the folder holds no readable weights of this kind.
     """
-    is_adapter = hasattr(model, "peft_config")
-    files = [folder / _ADAPTER_FILE] if is_adapter else sorted(folder.glob("model*.safetensors"))
-    saved: dict[str, Tensor] = {}
-    try:
-        for path in files:
-            saved.update(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"student {student!r}: the weights in {folder} cannot be read ({error}); run: qrdistill train") from error
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    if not is_adapter:
-        return {name: saved[name] for name in trainable if name in saved}
-    by_name = {name: name.replace(".default.", ".") for name in trainable}  # PEFT leaves the adapter's name out
+    try:
+        if hasattr(model, "peft_config"):
+            saved = load_file(folder / _ADAPTER_FILE)
+            by_name = {name: name.replace(".default.", ".") for name in trainable}  # PEFT leaves the adapter's name out
+        else:
+            # Through transformers, whose names on disk may differ from those in memory.
+            with quiet():
+                loaded = type(model).from_pretrained(folder, dtype=model.dtype, local_files_only=True, use_safetensors=True)
+            saved, by_name = dict(loaded.named_parameters()), {name: name for name in trainable}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"student {student!r}: the weights in {folder} cannot be read ({error}); run: qrdistill train") from error
     return {name: saved[key] for name, key in by_name.items() if key in saved}
 
 

@@ -101,7 +101,8 @@ class GGUFFile:
         tokens: list[str] = self.metadata[field + "tokens"]
         kinds: list[int] = self.metadata[field + "token_type"]
         if self.metadata[field + "model"] == "gpt2":
-            tokenizer = _byte_level(tokens, [tuple(merge.split(" ")) for merge in self.metadata[field + "merges"]])
+            merges = [tuple(merge.split(" ")) for merge in self.metadata[field + "merges"]]
+            tokenizer = _byte_level(tokens, merges, splits_digits=self.metadata.get(field + "pre") == "smollm")
         else:
             tokens = [_SPACE * len(token) if token and not token.strip(" ") else token for token in tokens]
             tokenizer = _sentencepiece(tokens, tokens[self.metadata[field + "unknown_token_id"]])
@@ -175,12 +176,14 @@ def _hugging_face_name(name: str, architecture: str) -> str:
     return f"model.layers.{number}.{names[stem]}.{kind}"
 
 
-def _byte_level(tokens: list[str], merges: list[tuple[str, ...]]) -> Tokenizer:
+def _byte_level(tokens: list[str], merges: list[tuple[str, ...]], *, splits_digits: bool) -> Tokenizer:
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))  # type: ignore[arg-type]
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if splits_digits:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), splitter])
+    else:
+        tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 

@@ -1,12 +1,13 @@
 """Two-layer random students with real tokenizers, built in code: for tests and dry runs only, nothing to download.
 
-Llama and Qwen2 get a character tokenizer, Gemma-3 and GPT-NeoX a small byte-level BPE trained here on fixed text, so that two
-tiny students always differ in where their tokens begin. Anything either tokenizer does not know becomes bytes.
+Llama gets a character tokenizer, the others a small byte-level BPE trained here on fixed text (Qwen2 with its family's own way of
+splitting words), so that two tiny students differ in where their tokens begin. Anything a tokenizer does not know becomes bytes.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2Tokenizer,
 )
 
 Architecture = Literal["llama", "gemma3", "gpt_neox", "qwen2"]
@@ -38,21 +40,20 @@ _CORPUS = (
 
 
 def build_tokenizer(architecture: Architecture) -> Any:
-    """The tokenizer of a tiny student: characters (llama, qwen2) or byte-level BPE (gemma3, gpt_neox)."""
-    is_character = architecture in ("llama", "qwen2")
-    backend = Tokenizer.from_str(_character_tokenizer() if is_character else _byte_pair_tokenizer())
-    has_bos = architecture in ("llama", "gemma3")
-    if has_bos:
+    """The tokenizer of a tiny student: characters (llama) or byte-level BPE."""
+    special = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    if architecture == "qwen2":  # transformers insists on this class beside a Qwen2 model
+        pieces = json.loads(_byte_pair_tokenizer())["model"]
+        return Qwen2Tokenizer(
+            vocab=pieces["vocab"], merges=[tuple(merge) for merge in pieces["merges"]], unk_token="<pad>", **special
+        )
+    backend = Tokenizer.from_str(_character_tokenizer() if architecture == "llama" else _byte_pair_tokenizer())
+    if architecture in ("llama", "gemma3"):
         backend.post_processor = processors.TemplateProcessing(
             single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", SPECIAL_TOKENS.index("<bos>"))]
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        padding_side="left" if architecture == "gemma3" else "right",
-    )
+    padding_side = "left" if architecture == "gemma3" else "right"
+    return PreTrainedTokenizerFast(tokenizer_object=backend, padding_side=padding_side, **special)
 
 
 @functools.cache
