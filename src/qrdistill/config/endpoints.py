@@ -73,6 +73,8 @@ class LimitsConfig(_Model):
     backoff_cap_s: float = Field(60, gt=0, le=3600)
     down_after_s: float = Field(120, gt=0, le=86_400)
     """Give an endpoint up (exit 69) when every attempt of so long a time failed to get any answer."""
+    poll_s: float = Field(30, gt=0, le=3600)
+    """Between two looks at a batch."""
     grace_s: float = Field(30, ge=0, le=3600)
     """After an interrupt, how long calls in flight may finish before they are cut."""
 
@@ -87,6 +89,7 @@ class CapabilitiesConfig(_Model):
     top_p: bool | Literal["preset"] = "preset"
     temperature: bool | Literal["preset"] = "preset"
     """False for models that accept only their own temperature."""
+    batch: bool | Literal["preset"] = "preset"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens", "preset"] = "preset"
     model_check: bool | Literal["preset"] = "preset"
     """Whether the model named in a reply must be the one that was asked for."""
@@ -139,8 +142,9 @@ class OpenAICompatibleTeacherConfig(EndpointConfig):
     name: _Name
     weight: float = Field(1.0, gt=0, le=1)
     """Share of the grid's cells this teacher is asked for (chosen by hash, so a larger share contains a smaller one)."""
-    mode: Literal["live", "batch"] = "live"
-    """`batch`: write request files, submit them, poll and harvest (OpenAI's half-price batches)."""
+    mode: Literal["live", "batch", "files"] = "live"
+    """`batch`: submit request files, poll and harvest (OpenAI's half-price batches; give the batch price). `files`: write the
+    request files into the run folder and read result files that a program of yours (`vllm run-batch`) puts beside them."""
 
 
 class StyleConfig(_Model):

@@ -9,6 +9,7 @@
       lock                flock: one writer
       metrics.jsonl       one JSON object per optimizer step
       exports/            records as JSONL and Parquet, one pair a stage
+      batches/            request and result files of teachers asked through files
       checkpoints/        training state, one folder a step
       students/NAME/      the trained adapters
       report.html, report.md
@@ -263,6 +264,11 @@ class Run:
     def exports(self) -> Path:
         """Folder of the JSONL and Parquet exports."""
         return self.folder / "exports"
+
+    @property
+    def batches(self) -> Path:
+        """Folder of request and result files of teachers that are asked through files."""
+        return self.folder / "batches"
 
     @property
     def checkpoints(self) -> Path:

@@ -25,6 +25,8 @@ Row = Record
 class Desk(Protocol):
     """Where calls are booked."""
 
+    meter: Meter
+
     async def out(self, rows: Sequence[Row], most_usd: float) -> None:
         """Book a call before it is sent; returns when the rows are safe.
 

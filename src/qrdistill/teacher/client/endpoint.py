@@ -151,11 +151,11 @@ class Endpoint:
     async def _attempt(self, call: Call, rows: FurtherRows | None) -> tuple[Attempt, Completion | Failure]:
         """One attempt: saved as "sent" and made ready first, so that it goes out the moment a place is free."""
         limits = self.config.limits
-        most_usd = cost_usd(self.target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
+        most_usd = self.most_usd(call)
         likely = sum(likely_tokens(message["content"]) for message in call.messages) + round(self._mean_completion_tokens)
         async with contextlib.AsyncExitStack() as ready:
             await ready.enter_async_context(self.limiter.ready())
-            attempt = _new_attempt(call, most_usd)
+            attempt = new_attempt(call, most_usd)
             await self._book_out(call, attempt, most_usd)
             headers = {"X-Client-Request-Id": quote(attempt.id, safe="/:#@+=")}
             request = self.wire.request("POST", "/chat/completions", json=self.body(call), headers=headers)
@@ -168,9 +168,9 @@ class Endpoint:
             except QRDistillError:
                 self._desk.back((dataclasses.replace(attempt, outcome=UNSENT, cost_usd=0.0),), most_usd)
                 raise
-        result: Completion | Failure = exchange.failure or self._read(exchange.body, call)
+        result: Completion | Failure = exchange.failure or self.read(exchange.body, call)
         self.limiter.report(result if isinstance(result, Failure) else None)
-        attempt = self._close(attempt, call, result)
+        attempt = self.ended(attempt, call, result)
         further = rows(attempt, result) if rows is not None and isinstance(result, Completion) else ()
         self._desk.back((attempt, *further), most_usd)
         return attempt, result
@@ -181,6 +181,10 @@ class Endpoint:
         except QRDistillError as error:
             self.limiter.stop(error)
             raise
+
+    def most_usd(self, call: Call) -> float:
+        """The most a call can cost."""
+        return cost_usd(self.target.price, most_prompt_tokens(call.messages), call.max_tokens * call.n)
 
     def body(self, call: Call) -> dict[str, Any]:
         """The request body, as far as the server understands it."""
@@ -203,7 +207,8 @@ class Endpoint:
             body["response_format"] = {"type": "json_schema", "json_schema": dict(call.json_schema)}
         return {**body, **self.config.extra}
 
-    def _read(self, body: bytes, call: Call) -> Completion | Failure:
+    def read(self, body: bytes, call: Call) -> Completion | Failure:
+        """What a reply's body says, with the key blotted out."""
         result = read_completion(
             body, model=self.target.model, is_model_checked=self.target.capabilities.model_check, max_tokens=call.max_tokens
         )
@@ -220,7 +225,7 @@ class Endpoint:
         )
         return dataclasses.replace(result, choices=choices, model=self.key.hide(result.model))
 
-    def _close(self, attempt: Attempt, call: Call, result: Completion | Failure) -> Attempt:
+    def ended(self, attempt: Attempt, call: Call, result: Completion | Failure) -> Attempt:
         """The attempt as it ended. Tokens the server did not count (or counted absurdly) are guessed from the texts."""
         if isinstance(result, Failure):
             bill_usd = attempt.cost_usd if result.kind == "lost" else 0.0
@@ -307,7 +312,8 @@ class Endpoint:
         await self.wire.close()
 
 
-def _new_attempt(call: Call, most_usd: float) -> Attempt:
+def new_attempt(call: Call, most_usd: float) -> Attempt:
+    """An attempt that is about to be sent; its cost is the most it can be."""
     now_s = time.time()
     id_ = f"{call.id}.{secrets.token_hex(6)}"
     return Attempt(id=id_, path_id=call.id, started_s=now_s, finished_s=now_s, outcome="sent", cost_usd=most_usd)

@@ -7,12 +7,14 @@ calls in flight. A call whose reply was never seen whole keeps its reservation: 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qrdistill.config.endpoints import PriceConfig
 from qrdistill.errors import ConfigError, PausedError
 
+_NOTHING_USD = 1e-9
 _TOKEN_OVERHEAD = 16
 """Tokens a chat template may add to a message."""
 
@@ -64,6 +66,18 @@ class Meter:
         """Whether any cap is set."""
         return any(cap.limit_usd > 0 for cap in self.caps)
 
+    @property
+    def room_usd(self) -> float:
+        """What may still be reserved under every cap."""
+        rooms = [cap.limit_usd - cap.spent_usd - self.reserved_usd for cap in self.caps if cap.limit_usd > 0]
+        return min(rooms, default=math.inf)
+
+    def adopt(self, most_usd: float) -> None:
+        """Take over a call that an earlier process made and that is still under way: booked as spent, now reserved."""
+        self.reserved_usd += most_usd
+        for cap in self.caps:
+            cap.spent_usd = max(0.0, cap.spent_usd - most_usd)
+
     async def reserve(self, most_usd: float) -> None:
         """Set money aside for a call, waiting for calls in flight to settle when only their reservations stand in its way.
 
@@ -71,7 +85,7 @@ class Meter:
             PausedError: the call could break a cap.
         """
         while cap := next((cap for cap in self.caps if 0 < cap.limit_usd < cap.spent_usd + self.reserved_usd + most_usd), None):
-            if self.reserved_usd <= 1e-12 or cap.spent_usd + most_usd > cap.limit_usd:
+            if self.reserved_usd == 0 or cap.spent_usd + most_usd > cap.limit_usd:
                 raise PausedError(
                     f"{cap.name} is {cap.limit_usd:.4f} USD, {cap.spent_usd:.4f} are spent and the next call may cost "
                     f"{most_usd:.4f}; raise the cap, then run the same command again"
@@ -83,7 +97,9 @@ class Meter:
 
     def settle(self, most_usd: float, bill_usd: float, *, is_maybe: bool = False) -> None:
         """End a call: give its reservation back and book its bill, or (`is_maybe`) what may have been billed."""
-        self.reserved_usd = max(0.0, self.reserved_usd - most_usd)
+        self.reserved_usd -= most_usd
+        if self.reserved_usd < _NOTHING_USD:  # what rounding leaves
+            self.reserved_usd = 0.0
         if is_maybe:
             self.maybe_usd += bill_usd
         else:

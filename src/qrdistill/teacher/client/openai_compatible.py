@@ -56,7 +56,7 @@ class OpenAICompatibleTeacher:
         self.config = config
         self.name = config.name
         self.target = resolve(config, where=f"teacher {config.name!r}")
-        self._open_desk: Callable[[], Desk] = desk if callable(desk) else lambda: desk or MemoryDesk()
+        self.open_desk: Callable[[], Desk] = desk if callable(desk) else lambda: desk or MemoryDesk()
         self._pool = pool
         self._prompt = prompt
         self._seed = seed
@@ -89,10 +89,8 @@ class OpenAICompatibleTeacher:
             ProviderError: the endpoint is down, or refuses everything we ask.
             StorageError: the disk refuses.
         """
-        desk = self._open_desk()
-        endpoint = Endpoint(
-            self.config, where=f"teacher {self.name!r}", desk=desk, pool=self._pool or loop_pool(), transport=self._transport
-        )
+        desk = self.open_desk()
+        endpoint = self.open_endpoint(desk)
         limits = self.config.limits
 
         async def ask(group: tuple[Work, ...]) -> list[Reply]:
@@ -113,9 +111,15 @@ class OpenAICompatibleTeacher:
             await endpoint.close()
             await desk.flush()
 
-    async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
+    def open_endpoint(self, desk: Desk) -> Endpoint:
+        """The endpoint, inside a running loop; whoever opens it closes it."""
+        pool = self._pool or loop_pool()
+        return Endpoint(self.config, where=f"teacher {self.name!r}", desk=desk, pool=pool, transport=self._transport)
+
+    def call_of(self, group: Sequence[Work]) -> Call:
+        """The call that asks for cells that differ only in their sample."""
         request, question = group[0]
-        call = Call(
+        return Call(
             id=request.id,
             messages=messages_of(self._prompt(request, question)),
             max_tokens=self.config.max_tokens,
@@ -126,20 +130,23 @@ class OpenAICompatibleTeacher:
             rows=tuple(member for member, _ in group),
         )
 
+    async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
+        call = self.call_of(group)
+
         def rows(attempt: Attempt, completion: Completion) -> list[ReasoningPath]:
-            return self._paths(group, attempt, completion)
+            return self.paths_of(group, attempt, completion)
 
         outcome: Outcome = await endpoint.ask(call, rows=rows)
         paths: Sequence[ReasoningPath | None] = []
         if outcome.completion is not None:
-            paths = self._paths(group, outcome.attempts[-1], outcome.completion)
+            paths = self.paths_of(group, outcome.attempts[-1], outcome.completion)
         paths = [*paths, *[None] * (len(group) - len(paths))]
         return [
             Reply(request=member, path=path, attempts=outcome.attempts if index == 0 else ())
             for index, ((member, _), path) in enumerate(zip(group, paths, strict=True))
         ]
 
-    def _paths(self, group: tuple[Work, ...], attempt: Attempt, completion: Completion) -> list[ReasoningPath]:
+    def paths_of(self, group: Sequence[Work], attempt: Attempt, completion: Completion) -> list[ReasoningPath]:
         """One path per choice, in order; tokens and cost of a shared call are split evenly."""
         shares = min(len(group), len(completion.choices))
         return [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
+from qrdistill.errors import ConfigError
 from qrdistill.store import Run
+from qrdistill.teacher.client.batch import LedgerJobs
+from qrdistill.teacher.client.batch_teacher import BatchTeacher
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.checks import PaidStage, caps_of
 from qrdistill.teacher.client.costs import spent_before
@@ -37,18 +40,29 @@ def open_desk(run: Run, stage: PaidStage) -> LedgerDesk:
     return LedgerDesk(run.ledger, meter_of(run, stage))
 
 
-def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompatibleTeacher:
+def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompatibleTeacher | BatchTeacher:
     """The teacher a recipe names, paid from the run's budget.
 
     Raises:
-        ConfigError: its address or key variable is not given, or a cap is set and its price is not known.
+        ConfigError: its address or key variable is not given, a cap is set and its price is not known, or it is to be asked in
+            batches and its server has none.
     """
     where = f"teacher {config.name!r}"
     styles = styles_of(run.config.generate)
-    require_price(resolve(config, where=where).price, meter_of(run, "generate"), where=where)
-    return OpenAICompatibleTeacher(
+    target = resolve(config, where=where)
+    require_price(target.price, meter_of(run, "generate"), where=where)
+    teacher = OpenAICompatibleTeacher(
         config,
         prompt=lambda request, question: render(styles[request.style], question),
         seed=run.config.seed,
         desk=lambda: open_desk(run, "generate"),
     )
+    if config.mode == "live":
+        return teacher
+    if config.mode == "batch" and not target.capabilities.batch:
+        raise ConfigError(
+            f"{where}: mode is batch, but the preset {config.preset!r} has no batch interface; "
+            "set capabilities.batch: true if the server has one, or mode: live"
+        )
+    folder = run.batches if config.mode == "files" else None
+    return BatchTeacher(teacher, jobs=LedgerJobs(run.ledger), folder=folder, poll_s=config.limits.poll_s)
