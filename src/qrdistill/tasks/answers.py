@@ -27,7 +27,7 @@ MAX_STATEMENTS = 40
 
 _RECHECK = re.compile(
     r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|hmm+|oh|ah|ok|okay|well|wait|hold on|actually|no)[,.!\s\u2014-]+){0,3}"
-    r"(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b",
+    r"(?:(?:wait|hold on|hmm+|actually)\b|(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b)",
     re.IGNORECASE,
 )
 
@@ -74,7 +74,7 @@ def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: i
         strong, weak = choice.explicit(text, start, end, options)
         statements = sorted(statements + strong, key=lambda statement: statement.start)
     statements = formula.merge_boxes(text, statements) if kind == "math" else statements
-    statements = _outside_boxes(statements)[-MAX_STATEMENTS:]
+    statements = _asserted(_outside_boxes(statements))[-MAX_STATEMENTS:]
     if statements:
         statements += corrections(text, statements[0].start, end)
         statements.sort(key=lambda statement: statement.start)
@@ -103,6 +103,11 @@ def _outside_boxes(statements: list[Statement]) -> list[Statement]:
         for statement in statements
         if statement.source != "cue" or not any(box.start <= statement.start < box.end for box in boxes)
     ]
+
+
+def _asserted(statements: list[Statement]) -> list[Statement]:
+    """Statements without a condition where there are any."""
+    return [statement for statement in statements if not statement.is_conditional] or statements
 
 
 def _rechecked(text: str, start: int, end: int, read: Callable[[Statement], Found]) -> Found:
@@ -147,6 +152,19 @@ def _read_leniently(
         places = [place for place in places if place.source not in {"line", "lead"}]
     for place in reversed(places):
         found = read(place)
+        if found is not None and place.source in {"lead", "line"}:
+            return _corrected(text, found, end, read)
         if found is not None:
             return found
     return None
+
+
+def _corrected(text: str, found: Found, end: int, read: Callable[[Statement], Found]) -> Found:
+    """What a bare opening answer is corrected to ("A. No, B."), or the opening answer itself."""
+    if found is None:
+        return None
+    for correction in reversed(corrections(text, found.end, end)[-MAX_STATEMENTS:]):
+        later = read(correction)
+        if isinstance(later, Reading):
+            return later
+    return found

@@ -22,12 +22,13 @@ from qrdistill.tasks.extract.options import CONNECTIVE, Options, label_pattern
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, sentence_end
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'>]|\\[(\[]|\$(?=[\\({A-Za-z])|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{"
+    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z])|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{"
     r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|indicated[ ]by|given[ ]by"
-    r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in)\b"
+    r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b"
     r"|the[ ](?=option|choice|letter))+",
     re.IGNORECASE,
 )
+_MARKUP = re.compile(r"[\s:,*`\"'<>]*")
 _NEGATED = re.compile(r"(?:definitely|certainly|clearly|obviously|actually)?[ ]?(?:not|n't|never)\b[\s\"'*(]*", re.IGNORECASE)
 _CONTRAST = re.compile(
     r"\b(?:but|rather|it's|it[ ]is|instead|so)\b(?![ ]of)(?:[ ](?:rather|instead|is|it[ ]is|it's))?[ ,:]*", re.IGNORECASE
@@ -52,23 +53,24 @@ _NEW_CLAUSE = re.compile(
 )
 _VERDICT = re.compile(
     r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed|probably|definitely|actually|obviously|likely)[ ])?"
-    r"(?:(?:the|our|my)[ ])?(?:(?:only|single|most|one)[ ])?(?:correct|right|best|appropriate|accurate|suitable|likely|true|final|logical)(?P<noun>[ ](?:answer|option|choice|response|one|selection|statement))?\b(?![ ](?:about|that|for|in|only|but))",
+    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:only|single|most|one)[ ])?(?:correct|right|best|appropriate|accurate|suitable|likely|true|final|logical)(?P<noun>[ ](?:answer|option|choice|response|one|selection|statement))?)\b(?![ ](?:about|that|for|in|only|but))",
     re.IGNORECASE,
 )
 _PICK = re.compile(
-    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for)[ ]"
+    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for|guess)[ ]"
+    r"|(?:^|(?<=[.!?][ ]))(?:choose|select|pick|go[ ]with)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}(?:$|[.\n]))"
     r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
     r"|\b(?:makes|making)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}[ ](?:the[ ])?(?:only[ ]|most[ ])?(?:correct|right|best))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 _CORRECT_OPTION = re.compile(
-    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked)[ ](?:option|choice|letter|selection|pick|label|statement|response|alternative)s?"
+    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked|logical|sensible|plausible|reasonable|probable|closest)[ ](?:option|choice|letter|selection|pick|guess|label|statement|response|alternative)s?"
     r"(?:[ ](?:here|for|to|from|among|in|that|which|letter)\b[^.:;?!\n]{0,60}?)?[ ]?(?:is|would[ ]be|must[ ]be|should[ ]be|will[ ]be|has[ ]to[ ]be|:|=|[-\u2013\u2014](?=\s))"
     r"|^[ *_#>]*(?:option|choice|letter|selection)[ ]?[*_]*:)[\s:*_]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _CUT = re.compile(r"[\n!?;]")
-_LISTED = re.compile(r"\b(?:or|and|nor|neither|either|both)[ ]$|,[ ]$", re.IGNORECASE)
+_LISTED = r"\b(?:or|and|nor|neither|either|both)[ ]$|(?:^|[^\w])LABEL[)\]]?,[ ]$"
 _TAGGED = r"[\s,]*[(\[](?:option|choice|answer)?[ ]?(LABEL)[)\]]"
 _SUBJECT_LABEL = (
     r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
@@ -85,7 +87,7 @@ _NAMED_LAST = (
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 _REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
 _DENIED_LABEL = re.compile(
-    r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect|wrong|not|false|no|n't|isn't|invalid|unlikely)\b",
+    r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect|wrong|not|false|no(?!,|[ ]wait)|n't|isn't|invalid|unlikely)\b",
     re.IGNORECASE,
 )
 _UNSURE = re.compile(
@@ -99,9 +101,7 @@ def read(text: str, statement: Statement, options: Options) -> Found:
     start, end = statement.start, statement.end
     if statement.source in {"emphasis", "sentence"}:
         return None
-    filler = _FILLER.match(text, start, end)
-    at = filler.end() if filler else start
-    named = _name_at(text, at, end, options)
+    at, named = _first_name(text, start, end, options)
     if named is None:
         return _otherwise(text, at, statement, options)
     label, stop, is_label = named
@@ -118,9 +118,22 @@ def read(text: str, statement: Statement, options: Options) -> Found:
         stop = tagged.end() if tagged else stop
     if _joined(text, stop, end, options, label):
         return Refusal("more than one option is named", at, end)
-    if statement.source in {"line", "lead", "bold"} and not _stands_alone(text, stop, end, statement, is_label):
+    is_lenient = statement.source in {"line", "lead", "bold"} and not (is_label and _is_contrasted(text[stop:end], options))
+    if is_lenient and not _stands_alone(text, stop, end, statement, is_label):
         return None
     return Reading(label, at, stop, is_label and statement.source in {"cue", "boxed", "tag", "json"})
+
+
+def _first_name(text: str, start: int, end: int, options: Options) -> tuple[int, tuple[str, int, bool] | None]:
+    """Where the words that lead up to an answer end, and the option named there. An option may itself begin like such words."""
+    bare = _MARKUP.match(text, start, end)
+    at = bare.end() if bare else start
+    written = options.text_at(text, at, end)
+    if written:
+        return at, _name_at(text, at, end, options)
+    filler = _FILLER.match(text, start, end)
+    at = filler.end() if filler else start
+    return at, _name_at(text, at, end, options)
 
 
 def _name_at(text: str, at: int, end: int, options: Options) -> tuple[str, int, bool] | None:
@@ -165,6 +178,16 @@ def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label
     return text[stop - 1] in ")]" or bool(_REASON.match(rest))
 
 
+def _is_contrasted(rest: str, options: Options) -> bool:
+    """Whether a label is followed by the denial of another one: "C, not B"."""
+    return (
+        re.match(
+            rf"[\s,(]*(?:not|rather[ ]than|instead[ ]of|over)[ ](?:option[ ])?\(?{label_pattern(options.labels)}(?!\w)", rest
+        )
+        is not None
+    )
+
+
 def _otherwise(text: str, at: int, statement: Statement, options: Options) -> Found:
     """A statement that does not begin with an option."""
     end = statement.end
@@ -186,7 +209,7 @@ def _otherwise(text: str, at: int, statement: Statement, options: Options) -> Fo
         if none:
             return Reading("none", at, none.end(), False)
         stray = _STRAY.match(text, at, end)
-        if stray and stray.group("label") not in {"I"}:
+        if stray and stray.group("label") not in {"I", *map(str.upper, options.labels)}:
             return Reading(stray.group("label"), at, stray.end("label"), False)
     index_of_number = options.number_at(text, at, end)
     if index_of_number is not None:
@@ -240,7 +263,7 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
     for verdict in _VERDICT.finditer(text, start, end):
         span = _subject(text, max(start, verdict.start() - 160), verdict.start(), options)
         if span and not _UNSURE.search(text[max(start, span[0] - 40) : span[0]]):
-            if verdict.group("noun"):
+            if verdict.group("noun") or verdict.group("noun2"):
                 strong.append(Statement(*span, "cue", True))
             else:
                 weak.append(Statement(*span, "conclusion", True))
@@ -272,7 +295,7 @@ def _subject(text: str, start: int, end: int, options: Options) -> tuple[int, in
     if label:
         spelled = label.group("label")
         is_marked = len(label.group("what")) > len(spelled) or spelled in options.labels
-        if not is_marked or _LISTED.search(before[: label.start("what")]):
+        if not is_marked or re.search(_LISTED.replace("LABEL", pattern), before[: label.start("what")], re.IGNORECASE):
             return None
         return start + label.start("label"), start + label.end("label")
     titled = re.search(_SUBJECT_TITLED.replace("LABEL", pattern), before)

@@ -90,7 +90,7 @@ def read(text: str, statement: Statement) -> Found:
 def read_number(text: str, statement: Statement) -> Found:
     """A number, or where a cue is followed by a formula that computes one ("$\\sqrt{16}$", "2^5") that formula."""
     found = number.read(text, statement)
-    if isinstance(found, Reading) or statement.source not in {"cue", "conclusion", "correction"}:
+    if isinstance(found, Reading) or statement.source not in {"cue", "conclusion", "correction", "boxed", "tag", "json"}:
         return found
     computed = read(text, statement)
     if (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.statements import Source, Statement
+from qrdistill.tasks.extract.statements import MAX_CLAUSE, Source, Statement
 
 MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
@@ -28,8 +28,12 @@ _CONCLUSION = re.compile(
 _PRONOUN = re.compile(
     r"[\s*_]*(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)[ ,:]*", re.IGNORECASE
 )
-_TITLE = re.compile(
-    r"[\s*_>#-]*(?:A|(?:grand[ ])?total(?:[ ]\w+)?|result|solution|output|value|therefore|thus|hence|so)[ ]?:[\s*_]*",
+_TITLES = r"(?:final|solution|response|output|result|prediction|conclusion|verdict|value|therefore|thus|hence|so"
+_ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
+_TITLE = re.compile(rf"[\s*_>#-]*(?:A|(?:grand[ ])?total(?:[ ]\w+)?|{_TITLES}))[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
+_CHOICE_TITLE = re.compile(rf"[\s*_>#-]*{_TITLES})[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
+_INNER = re.compile(
+    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:sure|think|believe|guess|say|confident)(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
@@ -89,8 +93,12 @@ def _lines(text: str, start: int, end: int, is_choice: bool) -> list[Statement]:
     if not lines:
         return []
     first, last = lines[-1]
-    title = None if is_choice else _TITLE.match(text, first, last)
-    return [Statement(*lines[0], "lead"), Statement(title.end() if title else first, last, "line")]
+    title = (_CHOICE_TITLE if is_choice else _TITLE).match(text, first, last)
+    lead_start, lead_end = lines[0]
+    return [
+        Statement(lead_start, min(lead_end, lead_start + MAX_CLAUSE), "lead"),
+        Statement(title.end() if title else max(first, last - MAX_CLAUSE), last, "line"),
+    ]
 
 
 def last_conclusion(text: str, start: int, end: int) -> Statement | None:
@@ -123,6 +131,10 @@ def _openings(text: str, sentences: list[tuple[int, int, str]]) -> list[Statemen
             if opening and opening.end() < last:
                 found.append(Statement(opening.end(), last, source))
                 break
+        else:
+            inner = _INNER.search(text, first, last)
+            if inner and inner.end() < last:
+                found.append(Statement(inner.end(), last, "pronoun"))
     return found
 
 

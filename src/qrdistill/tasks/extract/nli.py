@@ -16,7 +16,7 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
     r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|actually|that|a|an|the|is|of|one[ ]of"
-    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|[a-c0-2][.):](?=[ ]))\b)+",
+    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly|[a-c0-2][.):](?=[ ]))\b)+",
     re.IGNORECASE,
 )
 _LABELS = {

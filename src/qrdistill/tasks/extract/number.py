@@ -23,7 +23,7 @@ _FILLER = re.compile(
     r"|\\[ ,;!]|[~\u2248]|\\approx"
     r"|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows"
     r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)"
-    r"|it[ ]is|it's|the[ ]number|number|the[ ]value)\b)+",
+    r"|it[ ]is|it's|the[ ]number|number|the[ ]value|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248]|\\approx", re.IGNORECASE)
@@ -50,6 +50,8 @@ _SUBORDINATE = re.compile(
     r"\b(?:because|since|as|which|that|who|where|when|if|not|so|given|based|due|than|rather|instead|after|before|out|while|though|although|means|is[ ]correct|is[ ]right)\b",
     re.IGNORECASE,
 )
+_UNSOLVED = re.compile(r"(?:\d[ ]?(?!x[ ]?\d)[a-z]|[a-z][ ]?\^|\b[a-z][ ]?[-+*/][ ]?\d|\d[ ]?[-+*/][ ]?[a-z])\b[^=,;.]*=\s*$")
+"""An equation with a letter in a larger expression ("2x = 14") gives no value yet."""
 _NEGATION = re.compile(r"(?:not|n't)\b[\s$(\\]*", re.IGNORECASE)
 _OPERATOR = re.compile(
     r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|[+/](?=[ ]?[\d\\(a-z])|\\(?:pi|sqrt|times|cdot|frac|div)\b|[a-z]\b)"
@@ -75,6 +77,8 @@ def read(text: str, statement: Statement) -> Found:
         return None
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
     begin = _after_equals(text, start, end)
+    if begin > start and statement.source in {"line", "lead", "conclusion", "pronoun"} and _UNSOLVED.search(text, start, begin):
+        return None
     found = _clause(text, start, begin, end, statement)
     if begin > start and not isinstance(found, Reading):  # "18 = 9 * 2"
         turned = _clause(text, start, start, text.index("=", start), statement)
@@ -194,6 +198,8 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
         gap = text[first.end : tokens[1].start]
         if _is_joined(gap, first.quantity, tokens[1].quantity):
             return Refusal("more than one number is stated", first.start, statement.end)
+        if any(_adds(text, first, token) for token in tokens[2:]):
+            return Refusal("more than one number is stated", first.start, statement.end)
         if _PART_OF.fullmatch(gap) and (first.quantity.is_percent or first.quantity.value.denominator != 1):
             return Refusal("a part of another number", first.start, statement.end)
     if first.is_word and re.match(r"[ ](?:of|that|which|who|can|could|should|must|way|thing|more)\b", text[first.end :]):
@@ -218,6 +224,13 @@ def _is_joined(gap: str, quantity: Quantity, other: Quantity | None) -> bool:
     word = (link.group("word") or link.group("mark") or "").casefold()
     is_alternative = word in {"or", "/", ",", ""} and other is not None
     return not (is_alternative and other is not None and equal(quantity, other))
+
+
+def _adds(text: str, first: Token, token: Token) -> bool:
+    """Whether a later number of the clause is stated beside the first ("3 boxes of 12, or 36"), with nothing that explains it."""
+    gap = text[first.end : token.start]
+    is_same = token.quantity is not None and first.quantity is not None and equal(first.quantity, token.quantity)
+    return not is_same and not _SUBORDINATE.search(gap) and _goes_on(gap)
 
 
 def _goes_on(gap: str) -> bool:

@@ -18,7 +18,7 @@ CONNECTIVE = (
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|[$€£%^=<>+/°√*×÷]|-(?=[\d.$]|\s\d)")
 _ARTICLES = frozenset({"a", "an", "the"})
-_CLOSERS = r"[\s\"'*`)\]}$\\]*"
+_CLOSERS = r"[\s\"'*`>)\]}$\\]*"
 _AFTER_TEXT = re.compile(rf"{_CLOSERS}(?:$|[.,;:!?()\n\u2014\u2013-]|\\[)\]]|{CONNECTIVE}\b)", re.IGNORECASE)
 _ENDS = re.compile(rf"{_CLOSERS}(?:$|[.,;!)\n])")
 
@@ -52,7 +52,7 @@ def label_pattern(labels: tuple[str, ...]) -> str:
 @lru_cache(maxsize=64)
 def _label_regex(labels: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(
-        rf"(?P<open>[(\[])?[ ]?(?P<label>{label_pattern(labels)})(?![\w%\u00b0^]|'\w|-\w|[.,:/]\d|[ ]?[=+*][ ]?\w)(?P<close>[ ]?[)\]])?"
+        rf"(?P<open>[(\[])?[ ]?(?P<label>{label_pattern(labels)})(?![\w%\u00b0^]|'\w|-\w|\.[A-Za-z](?![a-z])|[.,:/]\d|[ ]?[+*][ ]?\w)(?P<close>[ ]?[)\]])?"
     )
 
 
@@ -87,6 +87,10 @@ class Options:
         label, stop = found.group("label"), found.end()
         if found.group("close"):
             return found
+        equals = re.compile(r"[ ]?=[ ]?").match(text, stop, end)
+        if equals:
+            equal_text = self.text_at(text, equals.end(), end)
+            return found if equal_text and self.labels[equal_text[0]] == self.canonical(label) else None
         if re.match(rf"{_CLOSERS}(?:$|[.,;:!?/|&\n]|\\[)\]]|[ ]?[(\u2014\u2013-])", text[stop : min(end, stop + 40)]):
             return found
         follow = re.match(rf"{_CLOSERS}{CONNECTIVE}\b", text[stop : stop + 40])
@@ -124,7 +128,7 @@ class Options:
 
     def number_at(self, text: str, start: int, end: int) -> int | None:
         """The one option whose text is the number that is the whole of text[start:end] ("0.5" for "1/2")."""
-        stated = parse_quantity(text[start:end].strip(" .*`\"'$()"))
+        stated = parse_quantity(re.sub(r"(?<=\d)(?:[ ][A-Za-z]+){1,2}$", "", text[start:end].strip(" .*`\"'$()")))
         if stated is None:
             return None
         options = [parse_quantity(option) for option in self.texts]

@@ -22,6 +22,9 @@ from typing import Literal
 
 from qrdistill.types import AnswerKind
 
+MAX_CLAUSE = 1_500
+"""Longest clause or line that is read for an answer; bounds the work on hostile input."""
+
 Source = Literal[
     "cue", "boxed", "tag", "json", "correction", "bold", "line", "lead", "emphasis", "sentence", "pronoun", "conclusion"
 ]
@@ -35,6 +38,8 @@ class Statement:
     end: int
     source: Source
     is_exact: bool = False
+    is_conditional: bool = False
+    """Said under a condition ("if you meant the hot spoon, the answer is B"): counts only where nothing is said without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,11 @@ _ADJECTIVE = (
     r"corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely)"
 )
 _QUALIFIER = (
-    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|i|we|based)\b"
+    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|which|i|we|based)\b"
     r"[^.:;=?!\n$]{0,60}?)?"
 )
 _COPULA = (
-    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|would[ ]be|will[ ]be|should[ ](?:instead[ ])?be|should[ ]have[ ]been|must[ ]be|has[ ]to[ ]be|can[ ]only[ ]be"
+    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
     r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
 )
 _NOUNS = {
@@ -91,7 +96,7 @@ _CUES = {
     "number": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
     "math": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
 }
-_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`\-]*){0,3}")
+_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`\-]*|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
 _NOT_ASSERTED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
@@ -101,11 +106,15 @@ _NOT_ASSERTED = re.compile(
     r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
     re.IGNORECASE,
 )
+_IF = re.compile(r"\b(?:if|unless|suppose|assuming|in case|had)\b", re.IGNORECASE)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
 _BUT = re.compile(r"\b(?:but|however|yet|although|though)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
+_BARE_BOX = re.compile(r"\\?[\w.-]*\w")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAG = re.compile(
     r"<(?P<tag>(?:final_?|correct_?)?answer)>(?P<tagged>.{0,2000}?)</(?P=tag)>|(?m:^|(?<=\s))####(?!#)[ ]*(?P<hashes>[^\n#]+)"
     r"|\[\[(?P<double>[^\[\]\n]{1,80})\]\]",
@@ -141,6 +150,7 @@ _AFFIRMED = re.compile(
 
 def sentence_end(text: str, start: int, end: int) -> int:
     """Where the sentence that goes on at `start` ends (its stop excluded)."""
+    end = min(end, start + MAX_CLAUSE)
     found = _SENTENCE_END.search(text, start, end)
     return found.start() if found else end
 
@@ -166,6 +176,10 @@ def explicit(text: str, start: int, end: int, kind: AnswerKind) -> list[Statemen
     return found
 
 
+def _last_stop(text: str) -> int:
+    return max(text.rfind(mark) for mark in ".!?\n;") + 1
+
+
 def corrections(text: str, start: int, end: int) -> list[Statement]:
     """Corrections in text[start:end]; they count only behind an explicit statement."""
     found = []
@@ -179,10 +193,9 @@ def corrections(text: str, start: int, end: int) -> list[Statement]:
 
 def unclosed_box(text: str, start: int, end: int) -> int:
     """Where a box is opened that never closes (the reply was cut off in it), or `end`."""
-    for box in _BOX.finditer(text, start, end):
-        if box.group().endswith("{") and closing_brace(text, box.end(), end) < 0:
-            return box.start()
-    return end
+    opened = [box for box in _BOX.finditer(text, start, end) if box.group().endswith("{")]
+    closing = _closing_braces(text, start, end) if opened else {}
+    return next((box.start() for box in opened if box.end() - 1 not in closing), end)
 
 
 def withdrawn(text: str, start: int, end: int) -> int:
@@ -195,30 +208,30 @@ def withdrawn(text: str, start: int, end: int) -> int:
 
 def _boxes(text: str, start: int, end: int) -> list[Statement]:
     found = []
+    closing: dict[int, int] | None = None
     for box in _BOX.finditer(text, start, end):
         if box.group().endswith("{"):
-            close = closing_brace(text, box.end(), end)
-            if close >= 0:
+            closing = _closing_braces(text, start, end) if closing is None else closing
+            close = closing.get(box.end() - 1)
+            if close is not None:
                 found.append(Statement(box.end(), close, "boxed", True))
         else:
-            word = re.compile(r"\\?[\w.-]*\w").match(text, box.end(), end)
+            word = _BARE_BOX.match(text, box.end(), end)
             if word:
                 found.append(Statement(box.end(), word.end(), "boxed", True))
     return found
 
 
-def closing_brace(text: str, start: int, end: int) -> int:
-    """Offset of the brace that closes the group opened just before `start`, or -1."""
-    depth = 1
-    for index in range(start, end):
-        char = text[index]
-        if char == "{" and text[index - 1] != "\\":
-            depth += 1
-        elif char == "}" and text[index - 1] != "\\":
-            depth -= 1
-            if depth == 0:
-                return index
-    return -1
+def _closing_braces(text: str, start: int, end: int) -> dict[int, int]:
+    """Offset of each opening brace -> offset of the brace that closes it. Escaped braces are text."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for brace in _BRACE.finditer(text, start, end):
+        if brace.group() == "{":
+            opened.append(brace.start())
+        elif brace.group() == "}" and opened:
+            closing[opened.pop()] = brace.start()
+    return closing
 
 
 def _cues(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[Statement]:
@@ -236,5 +249,8 @@ def _cues(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[Sta
             continue
         is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
         if content < close:
-            found.append(Statement(content, close, "cue", is_assignment))
+            sentence = before[_last_stop(before) :]
+            is_conditional = _IF.search(sentence) is not None
+            if not (is_conditional and _WOULD.search(cue.group())):
+                found.append(Statement(content, close, "cue", is_assignment, is_conditional))
     return found

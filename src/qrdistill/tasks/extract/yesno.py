@@ -14,8 +14,8 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:no[ ]doubt|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just"
-    r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically)\b)+",
+    r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just"
+    r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _WORD = re.compile(
@@ -36,6 +36,9 @@ _NO_GOES_ON = re.compile(
 _HEDGE = re.compile(
     r"[\s\"'*`)\]}$.\u2026]*(?:[,(]?[ ]?(?:and|or|/|and/or|but[ ]also|as[ ]well[ ]as)[ ]?(?:also[ ]|maybe[ ]|possibly[ ]|perhaps[ ])?[\"'*`(]*(?:yes|no|not|true|false|maybe)\b(?![ ](?:one|doubt|other|more|longer|evidence|need|such))|[/|][ ]?(?:yes|no|maybe)\b)",
     re.IGNORECASE,
+)
+_SPLIT = re.compile(
+    r"(?:\b(?:and|but|while|whereas)|[;,])[ ](?:also[ ])?(?:yes|no)\b,?[ ](?:for|if|when|in|to|on|with|at)\b", re.IGNORECASE
 )
 _NONE = re.compile(
     r"(?:neither|both|either|it[ ]depends|depends|maybe|perhaps|unclear|unknown|uncertain|ambiguous|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ](?:clear|known|certain|sure|possible|determinable|enough|given|available)|impossible[ ]to|i[ ]don't[ ]know|inconclusive|n/a)\b",
@@ -63,7 +66,7 @@ def read(text: str, statement: Statement) -> Found:
         bare = _BARE_NOT.match(text, at, end)
         is_allowed = statement.source in {"cue", "boxed", "tag", "json", "correction"}
         return Reading("no", at, bare.end(), False) if bare and is_allowed else None
-    if _HEDGE.match(text, word.end(), end):
+    if _HEDGE.match(text, word.end(), end) or _SPLIT.search(text, word.end(), end):
         return Refusal("both yes and no", at, end)
     said = word.group("word").casefold()
     if said in {"no", "negative", "nah"} and not word.group("not") and not _NO_GOES_ON.match(text, word.end(), end):
@@ -92,10 +95,10 @@ def _fits(text: str, statement: Statement, stop: int) -> bool:
     rest = text[stop : statement.end]
     if statement.source in {"line", "bold"}:
         return not rest.strip(" .!*_`\"')]}$\\:,;")
+    if statement.source in {"conclusion", "pronoun"} and text[stop - 4 : stop].casefold() in {"true", "alse"}:
+        return not rest.strip(" .!*_`\"')")
     if statement.source == "lead":
         return bool(
-            re.match(
-                r"[\s*_`\"')]*(?:$|[.,;:!\u2014\u2013-])|[ ](?:it|they|he|she|you|we|i|there|this|that)\b", rest, re.IGNORECASE
-            )
+            re.match(r"[\s*_`\"')]*(?:$|[.,;:!\u2014\u2013-])|[ ](?:it|they|he|she|you|we|i|there|this)\b", rest, re.IGNORECASE)
         )
     return True
