@@ -211,8 +211,12 @@ def _state(run: Run, stage: Stage) -> str:
 
 
 def _brief(summary: dict[str, Any]) -> str:
-    plain = [f"{key.replace('_', ' ')} {value}" for key, value in summary.items() if isinstance(value, str | int | float)]
-    return f" ({', '.join(plain)})" if plain else ""
+    shown = [f"{key.removeprefix('num_').replace('_', ' ')} {value}" for key, value in summary.items() if _is_number(value)]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
 
 
 def _score_row(score: Score) -> dict[str, Any]:
@@ -221,6 +225,8 @@ def _score_row(score: Score) -> dict[str, Any]:
 
 def _score_table(scores: Sequence[Score]) -> list[RenderableType]:
     """Accuracies over all tasks; those of single tasks are in the report and in the JSON."""
+    from qrdistill.report.reading import TEAM
+
     whole = [score for score in scores if score.task == "all"]
     columns = ("student", "arm", "n", "accuracy", "95% interval", "unparsed", "truncated")
     rows = [
@@ -233,6 +239,6 @@ def _score_table(scores: Sequence[Score]) -> list[RenderableType]:
             f"{score.unparsed_frac:.1%}",
             f"{score.truncated_frac:.1%}",
         )
-        for score in sorted(whole, key=lambda score: (score.student, score.arm != "zero_shot"))
+        for score in sorted(whole, key=lambda score: (score.student in TEAM, score.student, score.arm != "zero_shot"))
     ]
     return [table("accuracy over all tasks", columns, rows)] if rows else []
