@@ -404,6 +404,10 @@ class RuntimeConfig(_Model):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0)
     """CPU threads in all; 0: the number of cores."""
+    engine: Literal["local", "ray"] = "local"
+    """Who makes the calls to paid teachers and judges: this process, or Ray actors (extra `ray`), on many machines if need be."""
+    workers: int = Field(2, ge=1, le=1024)
+    """Ray actors per teacher or judge; limits are for all of them together."""
 
 
 class Config(_Model):

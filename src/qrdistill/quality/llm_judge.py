@@ -19,7 +19,7 @@ from qrdistill.errors import PausedError
 from qrdistill.quality.controls import CONTROL, Audit, Control, audit, insist
 from qrdistill.quality.rubric import MAX_PATH_CHARS, RUBRIC_VERSION, SCHEMA, Finding, read_finding, write_prompt
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
-from qrdistill.teacher.client.endpoint import Call, Endpoint
+from qrdistill.teacher.client.endpoint import Asker, Call, Endpoint
 from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream
@@ -47,7 +47,8 @@ class _Judge:
     """One model with its name and what it has said about controls."""
 
     name: str
-    endpoint: Endpoint
+    config: EndpointConfig
+    endpoint: Asker
     on_controls: dict[str, Decision] = field(default_factory=dict)
 
 
@@ -59,6 +60,7 @@ class LLMJudge:
         desk: books calls; in memory unless a run's desk is given.
         pool: limiters shared with other users of the same endpoints; those of the running loop unless given.
         transport: replaces the network (tests).
+        num_workers: make the calls in so many Ray actors; 0: here.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class LLMJudge:
         desk: Desk | None = None,
         pool: LimiterPool | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
+        num_workers: int = 0,
     ) -> None:
         self.config = config
         self.desk: Desk = desk or MemoryDesk()
@@ -76,6 +79,7 @@ class LLMJudge:
         self.audits: dict[str, Audit] = {}
         """By judge, complete when `judge` has ended."""
         self._transport = transport
+        self._num_workers = num_workers
 
     async def judge(
         self, paths: Sequence[Material], controls: Sequence[Control], *, known: Iterable[JudgeVerdict] = ()
@@ -89,13 +93,8 @@ class LLMJudge:
             UnsafeConfigError: a judge accepted too many known-bad controls.
             PausedError: some paths could not be judged now (calls failed, or a cap was reached); running again goes on.
         """
-        pool = self._pool or loop_pool()
         judges = [
-            _Judge(
-                name,
-                Endpoint(endpoint, where=f"judge {endpoint.model!r}", desk=self.desk, pool=pool, transport=self._transport),
-            )
-            for name, endpoint in zip(self.names, self.config.judges, strict=True)
+            _Judge(name, endpoint, self._open(endpoint)) for name, endpoint in zip(self.names, self.config.judges, strict=True)
         ]
         before = {(verdict.path_id, verdict.judge): verdict for verdict in known}
         for judge in judges:
@@ -135,6 +134,15 @@ class LLMJudge:
             raise PausedError(
                 f"{len(missing)} of {len(paths)} paths could not be judged because calls failed; run the same command again"
             )
+
+    def _open(self, config: EndpointConfig) -> Asker:
+        where = f"judge {config.model!r}"
+        if not self._num_workers:
+            pool = self._pool or loop_pool()
+            return Endpoint(config, where=where, desk=self.desk, pool=pool, transport=self._transport)
+        from qrdistill.teacher.client.ray_engine import RayEndpoint
+
+        return RayEndpoint(config, where=where, desk=self.desk, num_workers=self._num_workers)
 
     def _watch(self, judges: Sequence[_Judge], verdicts: Sequence[JudgeVerdict]) -> None:
         for judge, verdict in zip(judges, verdicts, strict=True):
@@ -215,7 +223,7 @@ def disagreements(verdicts: Iterable[JudgeVerdict], names: Sequence[str]) -> dic
 
 
 def _call(judge: _Judge, material: Material, *, fence: str, code: str) -> Call:
-    config = judge.endpoint.config
+    config = judge.config
     return Call(
         id=f"judge/{judge.name}/{material.id}",
         messages=write_prompt(question=material.question, gold=material.gold, path=material.text, fence=fence, code=code),

@@ -14,7 +14,7 @@ from qrdistill.store import Run
 from qrdistill.tasks.prompts import question_block
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.money import require_price
-from qrdistill.teacher.client.opening import meter_of, open_desk
+from qrdistill.teacher.client.opening import meter_of, num_workers, open_desk
 from qrdistill.types import JudgeVerdict
 
 LISTED = 500
@@ -57,7 +57,7 @@ class PaidJudge:
             **self._missing_controls(len(paths), known),
             seed=self._run.config.seed,
         )
-        judge = LLMJudge(self._config, desk=open_desk(self._run, "filter"))
+        judge = LLMJudge(self._config, desk=open_desk(self._run, "filter"), num_workers=num_workers(self._run))
         try:
             async with contextlib.aclosing(judge.judge(paths, controls, known=known)) as verdicts:
                 async for verdict in verdicts:

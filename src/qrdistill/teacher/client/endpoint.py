@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from qrdistill.config.endpoints import EndpointConfig
@@ -66,6 +66,25 @@ class Outcome:
     completion: Completion | None
     failure: Failure | None
     attempts: tuple[Attempt, ...]
+    most_usd: float = 0.0
+    """What was set aside for the last attempt."""
+
+
+class Asker(Protocol):
+    """What teachers and judges need of an endpoint, wherever its calls are made."""
+
+    @property
+    def stopped(self) -> QRDistillError | None:
+        """Why nothing more may be sent, or None."""
+
+    def stop(self, reason: QRDistillError) -> None:
+        """Let no further call start."""
+
+    async def ask(self, call: Call, *, rows: FurtherRows | None = None) -> Outcome:
+        """See `Endpoint.ask`."""
+
+    async def close(self) -> None:
+        """Close the connections."""
 
 
 class Endpoint:
@@ -141,7 +160,7 @@ class Endpoint:
             attempt, result = await self._attempt(call, rows)
             attempts.append(attempt)
             if isinstance(result, Completion):
-                return Outcome(completion=result, failure=None, attempts=tuple(attempts))
+                return Outcome(completion=result, failure=None, attempts=tuple(attempts), most_usd=self.most_usd(call))
             failure = result
             self._heed(failure)
             if not failure.is_retried:

@@ -12,7 +12,7 @@ from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
 from qrdistill.teacher.base import Reply
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
-from qrdistill.teacher.client.endpoint import Call, Endpoint, Outcome, messages_of
+from qrdistill.teacher.client.endpoint import Asker, Call, Endpoint, Outcome, messages_of
 from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream
@@ -39,6 +39,7 @@ class OpenAICompatibleTeacher:
         desk: books calls, or opens a desk each time the teacher answers; in memory unless a run's desk is given.
         pool: limiters shared with other users of the same endpoints; those of the running loop unless given.
         transport: replaces the network (tests).
+        num_workers: make the calls in so many Ray actors; 0: here.
     """
 
     version = "1"
@@ -52,6 +53,7 @@ class OpenAICompatibleTeacher:
         desk: Desk | Callable[[], Desk] | None = None,
         pool: LimiterPool | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
+        num_workers: int = 0,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -61,6 +63,7 @@ class OpenAICompatibleTeacher:
         self._prompt = prompt
         self._seed = seed
         self._transport = transport
+        self._num_workers = num_workers
 
     def sampling(self, style: str) -> str:
         """What shapes a reply beside the prompt: the model and its sampling parameters. The address and the price do not."""
@@ -90,7 +93,7 @@ class OpenAICompatibleTeacher:
             StorageError: the disk refuses.
         """
         desk = self.open_desk()
-        endpoint = self.open_endpoint(desk)
+        endpoint = self._open_asker(desk)
         limits = self.config.limits
 
         async def ask(group: tuple[Work, ...]) -> list[Reply]:
@@ -111,6 +114,13 @@ class OpenAICompatibleTeacher:
             await endpoint.close()
             await desk.flush()
 
+    def _open_asker(self, desk: Desk) -> Asker:
+        if not self._num_workers:
+            return self.open_endpoint(desk)
+        from qrdistill.teacher.client.ray_engine import RayEndpoint
+
+        return RayEndpoint(self.config, where=f"teacher {self.name!r}", desk=desk, num_workers=self._num_workers)
+
     def open_endpoint(self, desk: Desk) -> Endpoint:
         """The endpoint, inside a running loop; whoever opens it closes it."""
         pool = self._pool or loop_pool()
@@ -130,7 +140,7 @@ class OpenAICompatibleTeacher:
             rows=tuple(member for member, _ in group),
         )
 
-    async def _ask(self, endpoint: Endpoint, group: tuple[Work, ...]) -> list[Reply]:
+    async def _ask(self, endpoint: Asker, group: tuple[Work, ...]) -> list[Reply]:
         call = self.call_of(group)
 
         def rows(attempt: Attempt, completion: Completion) -> list[ReasoningPath]:

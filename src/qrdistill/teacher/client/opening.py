@@ -40,6 +40,11 @@ def open_desk(run: Run, stage: PaidStage) -> LedgerDesk:
     return LedgerDesk(run.ledger, meter_of(run, stage))
 
 
+def num_workers(run: Run) -> int:
+    """Ray actors per endpoint; 0: calls are made in this process."""
+    return run.config.runtime.workers if run.config.runtime.engine == "ray" else 0
+
+
 def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompatibleTeacher | BatchTeacher:
     """The teacher a recipe names, paid from the run's budget.
 
@@ -56,6 +61,7 @@ def open_teacher(config: OpenAICompatibleTeacherConfig, run: Run) -> OpenAICompa
         prompt=lambda request, question: render(styles[request.style], question),
         seed=run.config.seed,
         desk=lambda: open_desk(run, "generate"),
+        num_workers=num_workers(run),
     )
     if config.mode == "live":
         return teacher
