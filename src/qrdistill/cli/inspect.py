@@ -58,7 +58,8 @@ def check(
         config = run.config
     planned = plan(config, pilot_questions=pilot)
     session.exit_code = planned.exit_code
-    next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {recipe}"
+    typed = options.as_typed(recipe, overrides=set_, seed=seed)
+    next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {typed}"
     if session.folder is not None:
         session.progress.note(f"{session.folder}: every file and record is as it was written")
     session.result({"verb": "check", **dataclasses.asdict(planned)}, _plan_lines(planned), next_step=next_step)
@@ -99,7 +100,9 @@ def show(
 
         config = options.read_recipe(target, overrides=set_, seed=seed)
         described = {"verb": "show", "recipe": target, "config": config.model_dump(mode="json")}
-        session.result(described, [dump(config).rstrip()], next_step=f"qrdistill check {target}")
+        session.result(
+            described, [dump(config).rstrip()], next_step=f"qrdistill check {options.as_typed(target, overrides=set_, seed=seed)}"
+        )
         return
     from qrdistill.report import render_show
     from qrdistill.report import show as describe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,3 +71,9 @@ def open_run(
 def default_folder(config: Config) -> Path:
     """Where a recipe runs when -o is not given: one folder a name and seed."""
     return Path("runs") / f"{config.name}-{config.seed}"
+
+
+def as_typed(recipe: str, *, overrides: Sequence[str], seed: int | None) -> str:
+    """A recipe with its changes, as they would be typed again."""
+    changes = [part for assignment in overrides for part in ("--set", assignment)]
+    return shlex.join([recipe, *changes, *(["--seed", str(seed)] if seed is not None else [])])
