@@ -39,6 +39,23 @@ class StageName(StrEnum):
     report = "report"
 
 
+class EngineName(StrEnum):
+    """Who makes the calls to paid teachers and judges."""
+
+    local = "local"
+    ray = "ray"
+
+
+Engine = Annotated[
+    EngineName | None,
+    typer.Option("--engine", help="Who calls paid teachers and judges: this process, or Ray actors.", show_default=False),
+]
+
+
+def _with_engine(overrides: Sequence[str], engine: EngineName | None) -> list[str]:
+    return [*overrides, *([f"runtime.engine={engine.value}"] if engine else [])]
+
+
 def register(app: typer.Typer) -> None:
     """Add these verbs to the app."""
     for verb in (run, generate, filter_, train, evaluate, report, regrade):
@@ -53,13 +70,14 @@ def run(
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006 - typer copies it
     update: options.Update = False,
+    engine: Engine = None,
     json_: options.Json = False,
 ) -> None:
     """Run every stage of a recipe that is not done yet; the same command resumes."""
     from qrdistill.pipeline import run_pipeline
 
     session: Session = ctx.obj
-    opened = options.open_run(session, recipe, out=out, overrides=set_, seed=seed, is_update=update)
+    opened = options.open_run(session, recipe, out=out, overrides=_with_engine(set_, engine), seed=seed, is_update=update)
     stage: Stage = until.value
     done_before = _done(opened)
     opened.close()
@@ -74,10 +92,11 @@ def generate(
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
+    engine: Engine = None,
     json_: options.Json = False,
 ) -> None:
     """Ask the teachers for every reasoning path that is missing."""
-    _run_stage(ctx.obj, "generate", target, out=out, overrides=set_, seed=seed, is_update=update)
+    _run_stage(ctx.obj, "generate", target, out=out, overrides=_with_engine(set_, engine), seed=seed, is_update=update)
 
 
 def filter_(
@@ -87,10 +106,11 @@ def filter_(
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     update: options.Update = False,
+    engine: Engine = None,
     json_: options.Json = False,
 ) -> None:
     """Check the answer and the steps of every path; every drop has a reason."""
-    _run_stage(ctx.obj, "filter", target, out=out, overrides=set_, seed=seed, is_update=update)
+    _run_stage(ctx.obj, "filter", target, out=out, overrides=_with_engine(set_, engine), seed=seed, is_update=update)
 
 
 def train(

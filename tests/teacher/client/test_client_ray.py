@@ -22,12 +22,12 @@ pytestmark = [
     pytest.mark.timeout(280),
 ]
 QUIET = {VARIABLE: KEY, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-RAY = {"runtime.engine": "ray", "runtime.workers": 2}
+RAY = {"runtime.workers": 2}
 
 
 def killed_run(tmp_path: Path, server: FaultServer, num_questions: int, kill_after: int, model: str = "toy") -> None:
     recipe = write_recipe(tmp_path, server.url, num_train=num_questions - 1, model=model, max_tokens=4, **RAY)
-    command = ["-m", "qrdistill", "generate", str(recipe), "-o", str(tmp_path / "run")]
+    command = ["-m", "qrdistill", "generate", str(recipe), "-o", str(tmp_path / "run"), "--engine", "ray"]
     process = start(command, environment=QUIET)
     while len(server.accepted) < kill_after and process.poll() is None:
         time.sleep(0.01)
@@ -64,7 +64,9 @@ def test_200_calls_of_a_real_server_by_two_workers(tmp_path: Path) -> None:
 def test_workers_stop_for_the_same_reasons(tmp_path: Path, fault: str, budget: float, exit_code: int) -> None:
     with FaultServer(late_fault=fault) as server:
         recipe = write_recipe(tmp_path, server.url, num_train=20, **RAY, **{"budget.generate_usd": budget})
-        process = start(["-m", "qrdistill", "generate", str(recipe), "-o", str(tmp_path / "run")], environment=QUIET)
+        process = start(
+            ["-m", "qrdistill", "generate", str(recipe), "-o", str(tmp_path / "run"), "--engine", "ray"], environment=QUIET
+        )
         out, err = process.communicate(timeout=200)
         assert process.returncode == exit_code, out + err
         assert KEY not in out + err
