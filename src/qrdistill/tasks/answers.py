@@ -12,10 +12,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from qrdistill.tasks.extract import choice, formula, lenient, nli, yesno
+from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, corrections, explicit, unclosed_box, withdrawn
+from qrdistill.tasks.extract.statements import (
+    Found,
+    Reading,
+    Refusal,
+    Statement,
+    corrections,
+    denied,
+    explicit,
+    unclosed_box,
+    withdrawn,
+)
 from qrdistill.tasks.extract.text import segments, view
 from qrdistill.types import AnswerKind
 
@@ -25,10 +37,17 @@ Reader = Callable[[str, Statement], Found]
 MAX_STATEMENTS = 40
 """How many explicit statements, from the end, are read; bounds the work on hostile input."""
 
+MAX_HEDGE = 120
+"""How far behind a cue a box still belongs to the same few words."""
+
 _RECHECK = re.compile(
     r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|hmm+|oh|ah|ok|okay|well|wait|hold on|actually|no)[,.!\s\u2014-]+){0,3}"
-    r"(?:(?:wait|hold on|hmm+|actually)\b|(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b)",
+    r"(?:(?:wait|hold on|hmm+|actually)\b"
+    r"|(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b)",
     re.IGNORECASE,
+)
+_BETWEEN_BOXES = re.compile(
+    r"[\s$.()\[\]\\]*(?:,|;|&|/|,?[ ]?\b(?:and|or)\b)[\s$()\[\]\\]*(?:(?:maybe|possibly|perhaps)[\s$]+)?", re.IGNORECASE
 )
 
 _READERS: dict[AnswerKind, Reader] = {
@@ -46,125 +65,164 @@ def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
     '24'
     """
     plain = view(response)
-    text, bold = lenient.emphasis(plain.text)
+    stripped = strip(plain.text, is_math=kind == "math")
     options = Options.of(choices or ())
     found: Found = None
-    for start, end in segments(text):
-        found = _read_turn(kind, options, text, start, end, bold)
+    for start, end in segments(stripped.text):
+        found = _Turn(kind, options, stripped, start, end).answer()
         if found is not None:
             break
     if found is None:
         return None
-    raw_start, raw_end = plain.raw_span(found.start, found.end)
+    first = stripped.before(found.start)
+    last = stripped.before(found.end - 1) + 1 if found.end > found.start else first
+    raw_start, raw_end = plain.raw_span(first, last)
     if isinstance(found, Refusal):
         return Refusal(found.reason, raw_start, raw_end)
     return Reading(found.value, raw_start, raw_end, found.is_strict)
 
 
-def _read_turn(kind: AnswerKind, options: Options, text: str, start: int, end: int, bold: list[tuple[int, int]]) -> Found:
-    """The final answer of one turn."""
+@dataclass(slots=True)
+class _Turn:
+    """One turn of a response, and how it is read."""
 
-    def read(statement: Statement) -> Found:
-        return choice.read(text, statement, options) if kind == "choice" else _READERS[kind](text, statement)
+    kind: AnswerKind
+    options: Options
+    stripped: Stripped
+    start: int
+    end: int
+    weak: list[Statement] = field(default_factory=list)
+    denied: list[Span] = field(default_factory=list)
 
-    end = unclosed_box(text, start, end) if "\\" in text else end
-    statements = explicit(text, start, end, kind)
-    weak: list[Statement] = []
-    if kind == "choice":
-        strong, weak = choice.explicit(text, start, end, options)
-        statements = sorted(statements + strong, key=lambda statement: statement.start)
-    statements = formula.merge_boxes(text, statements) if kind == "math" else statements
-    statements = _asserted(_outside_boxes(statements))[-MAX_STATEMENTS:]
-    if statements:
-        statements += corrections(text, statements[0].start, end)
-        statements.sort(key=lambda statement: statement.start)
-    for index in range(len(statements) - 1, -1, -1):
+    @property
+    def text(self) -> str:
+        return self.stripped.text
+
+    def answer(self) -> Found:
+        """The final answer of this turn."""
+        if "\\" in self.text:
+            self.end = unclosed_box(self.text, self.start, self.end)
+        self.denied = denied(self.text, self.start, self.end, self.kind)
+        statements = self.statements()
+        for index in range(len(statements) - 1, -1, -1):
+            statement = statements[index]
+            found = self.read(statement)
+            if statement.source == "correction" and not any(self.read(earlier) is not None for earlier in statements[:index]):
+                continue
+            if isinstance(found, Reading):
+                return self.final(found, statements, index)
+            if found is not None:
+                return found
+        return self.leniently(self.start)
+
+    def read(self, statement: Statement) -> Found:
+        if self.kind == "choice":
+            return choice.read(self.text, statement, self.options)
+        return _READERS[self.kind](self.text, statement)
+
+    def statements(self) -> list[Statement]:
+        """The explicit statements, in order: those under a condition only if there are no others."""
+        boxes = [
+            Statement(first, last, "boxed", True)
+            for first, last in self.stripped.boxes
+            if self.start <= first <= last <= self.end
+        ]
+        found = boxes + explicit(self.text, self.start, self.end, self.kind)
+        if self.kind == "choice":
+            strong, self.weak = choice.explicit(self.text, self.start, self.end, self.options)
+            found += strong
+        found = sorted(
+            (statement for statement in found if statement.source != "boxed" or self.is_asserted(statement)),
+            key=lambda statement: statement.start,
+        )
+        if self.kind == "math":
+            found = formula.merge_boxes(self.text, found)
+        found = _outside_boxes(found)
+        found = ([statement for statement in found if not statement.is_conditional] or found)[-MAX_STATEMENTS:]
+        if found:
+            found += corrections(self.text, found[0].start, self.end)
+            found.sort(key=lambda statement: statement.start)
+        return found
+
+    def is_asserted(self, statement: Statement) -> bool:
+        """Whether a place is not part of a question or a denial ("is the answer [box]?")."""
+        return not self.is_denied(statement.start)
+
+    def is_denied(self, index: int) -> bool:
+        return any(first <= index < last for first, last in self.denied)
+
+    def final(self, found: Reading, statements: list[Statement], index: int) -> Found:
+        """The reading of the last statement, unless what stands around it says otherwise."""
         statement = statements[index]
-        if statement.source == "correction" and not any(_is_answer(read(earlier)) for earlier in statements[:index]):
-            continue
-        found = read(statement)
-        if isinstance(found, Reading):
-            taken_back = withdrawn(text, statement.end, end)
+        for end in {statement.end, found.end}:
+            taken_back = withdrawn(self.text, end, self.end)
             if taken_back >= 0:
-                later = _read_leniently(kind, options, text, taken_back, end, bold, weak, read)
-                return later or Refusal("the answer was taken back", found.start, found.end)
-            agreed = _agreed(text, statements, index, found, read)
-            return _rechecked(text, statement.end, end, read) or agreed
-        if found is not None:
-            return found
-    return _read_leniently(kind, options, text, start, end, bold, weak, read)
+                return self.leniently(taken_back) or Refusal("the answer was taken back", found.start, found.end)
+        return self.alternative(found, statements, index) or self.rechecked(statement.end) or found
+
+    def alternative(self, found: Reading, statements: list[Statement], index: int) -> Refusal | None:
+        """A refusal if a box is one of two answers ("[A] or [B]", "the answer is A or [B]")."""
+        if statements[index].source != "boxed":
+            return None
+        box = statements[index]
+        if self.kind == "math":
+            is_hedged = formula.is_hedged_box(self.text, self.start, box, self.end)
+            return Refusal("more than one answer is stated", found.start, found.end) if is_hedged else None
+        if (
+            index
+            and statements[index - 1].source == "boxed"
+            and _BETWEEN_BOXES.fullmatch(self.text, statements[index - 1].end, box.start)
+        ):
+            other = self.read(statements[index - 1])
+            if isinstance(other, Reading) and other.value != found.value:
+                return Refusal("more than one answer is boxed", other.start, found.end)
+        for cue in statements[:index]:
+            if cue.source == "cue" and self.is_beside(cue, box):
+                around = self.read(cue)
+                if isinstance(around, Refusal):
+                    return around
+        return None
+
+    def is_beside(self, cue: Statement, box: Statement) -> bool:
+        """Whether a box stands among the first words behind a cue."""
+        return cue.start <= box.start < cue.start + MAX_HEDGE and "\n" not in self.text[cue.start : box.start]
+
+    def rechecked(self, start: int) -> Found:
+        """What a reply that goes on to check itself concludes in its last sentence ("let me recompute ... So it's 18"), if anything."""
+        if not _RECHECK.match(self.text, start, self.end):
+            return None
+        last = lenient.last_conclusion(self.text, start, self.end)
+        found = self.read(last) if last else None
+        return found if isinstance(found, Reading) else None
+
+    def leniently(self, start: int) -> Found:
+        """The answer of a turn from `start` on in which nothing is explicit."""
+        is_choice = self.kind == "choice"
+        places = lenient.places(self.text, start, self.end, self.stripped.bold, is_choice)
+        places += [statement for statement in self.weak if statement.start >= start]
+        places = sorted(filter(self.is_asserted, places), key=lambda statement: (statement.start, statement.end))
+        if is_choice and choice.restates_list(self.text, start, self.end, self.options):
+            places = [place for place in places if place.source not in {"line", "lead"}]
+        for place in reversed(places):
+            found = self.read(place)
+            if found is not None and not self.is_denied(found.start):
+                return self.corrected(found) if place.source in {"lead", "line"} else found
+        return None
+
+    def corrected(self, found: Reading | Refusal) -> Found:
+        """What a bare answer is corrected to ("A. No, B."), or the answer itself."""
+        for correction in reversed(corrections(self.text, found.end, self.end)[-MAX_STATEMENTS:]):
+            later = self.read(correction)
+            if isinstance(later, Reading):
+                return later
+        return found
 
 
 def _outside_boxes(statements: list[Statement]) -> list[Statement]:
-    """Statements but for cues inside a box ("boxed{The answer is 5}"), which the box stands for."""
+    """Statements but for cues inside a box ("[The answer is 5]"), which the box stands for."""
     boxes = [statement for statement in statements if statement.source == "boxed"]
     return [
         statement
         for statement in statements
-        if statement.source != "cue" or not any(box.start <= statement.start < box.end for box in boxes)
+        if statement.source != "cue" or not any(box.start < statement.start < box.end for box in boxes[-MAX_STATEMENTS:])
     ]
-
-
-def _asserted(statements: list[Statement]) -> list[Statement]:
-    """Statements without a condition where there are any."""
-    return [statement for statement in statements if not statement.is_conditional] or statements
-
-
-def _rechecked(text: str, start: int, end: int, read: Callable[[Statement], Found]) -> Found:
-    """What a reply that goes on to check itself concludes in its last sentence ("let me recompute ... So it's 18"), if anything."""
-    if not _RECHECK.match(text, start, end):
-        return None
-    last = lenient.last_conclusion(text, start, end)
-    found = read(last) if last else None
-    return found if isinstance(found, Reading) else None
-
-
-def _is_answer(found: Found) -> bool:
-    return found is not None
-
-
-def _agreed(text: str, statements: list[Statement], index: int, found: Reading, read: Callable[[Statement], Found]) -> Found:
-    """The reading of a box, refused if the box right before it is its alternative ("boxed A or boxed B")."""
-    if index and statements[index].source == statements[index - 1].source == "boxed":
-        pair = formula.merge_boxes(text, statements[index - 1 : index + 1])
-        if len(pair) == 1:
-            other = read(statements[index - 1])
-            if isinstance(other, Reading) and other.value != found.value:
-                return Refusal("more than one answer is boxed", other.start, found.end)
-    return found
-
-
-def _read_leniently(
-    kind: AnswerKind,
-    options: Options,
-    text: str,
-    start: int,
-    end: int,
-    bold: list[tuple[int, int]],
-    weak: list[Statement],
-    read: Callable[[Statement], Found],
-) -> Found:
-    places = lenient.places(text, start, end, bold, kind == "choice") + [
-        statement for statement in weak if statement.start >= start
-    ]
-    places.sort(key=lambda statement: (statement.start, statement.end))
-    if kind == "choice" and choice.restates_list(text, start, end, options):
-        places = [place for place in places if place.source not in {"line", "lead"}]
-    for place in reversed(places):
-        found = read(place)
-        if found is not None and place.source in {"lead", "line"}:
-            return _corrected(text, found, end, read)
-        if found is not None:
-            return found
-    return None
-
-
-def _corrected(text: str, found: Found, end: int, read: Callable[[Statement], Found]) -> Found:
-    """What a bare opening answer is corrected to ("A. No, B."), or the opening answer itself."""
-    if found is None:
-        return None
-    for correction in reversed(corrections(text, found.end, end)[-MAX_STATEMENTS:]):
-        later = read(correction)
-        if isinstance(later, Reading):
-            return later
-    return found

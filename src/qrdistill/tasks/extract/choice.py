@@ -22,7 +22,7 @@ from qrdistill.tasks.extract.options import CONNECTIVE, Options, label_pattern
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, sentence_end
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z])|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{"
+    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{"
     r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|indicated[ ]by|given[ ]by"
     r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b"
     r"|the[ ](?=option|choice|letter))+",
@@ -44,7 +44,7 @@ _STRAY = re.compile(r"[(\[]?(?P<label>[A-Z])(?![\w'-])[)\]]?[\s*`\"'}$\\]*(?:$|[
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(rf"(?:the[ ])?(?P<rank>{'|'.join(_ORDINALS)}|last)[ ](?:option|choice|one|answer)\b", re.IGNORECASE)
 _JOIN = re.compile(
-    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[ ]?[/&|+][ ]?|,[ ])(?:(?:possibly|maybe|perhaps|also|even|either|option|choice|answer|letter|potentially|equally)[ ]){0,3}[\"'*`]*",
+    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[ ]?[/&|+][ ]?|,[ ])(?:(?:possibly|maybe|perhaps|also|even|either|option|choice|answer|letter|potentially|equally)[ ,]{1,2}){0,3}(?:[\"'*`$]|\\[(\[])*",
     re.IGNORECASE,
 )
 _NEW_CLAUSE = re.compile(
@@ -110,12 +110,13 @@ def read(text: str, statement: Statement, options: Options) -> Found:
     if is_label:
         if options.other_text_follows(text, stop, end if statement.is_exact else max(end, line_end), label):
             return Refusal("the label and the text name different options", at, end)
-        stop = _own_text_end(text, stop, end, options, label)
+        stop = _own_text_end(text, stop, end if statement.is_exact else max(end, line_end), options, label)
     else:
         tagged = re.compile(_TAGGED.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).match(text, stop, end)
         if tagged and options.canonical(tagged.group(1)) != label:
             return Refusal("the label and the text name different options", at, end)
         stop = tagged.end() if tagged else stop
+    end = max(end, sentence_end(text, stop, line_end)) if is_label and not statement.is_exact else end
     if _joined(text, stop, end, options, label):
         return Refusal("more than one option is named", at, end)
     is_lenient = statement.source in {"line", "lead", "bold"} and not (is_label and _is_contrasted(text[stop:end], options))

@@ -40,6 +40,13 @@ _DATE = re.compile(
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
     re.IGNORECASE,
 )
+_OR_BOX = re.compile(
+    r"(?:\beither\b[^.\n]{0,80}|(?:\$|\\\)|\\\]|\d)[ ]?,?[ ])\bor[ ](?:(?:possibly|maybe|perhaps)[ ])?(?:\$+|\\\(|\\\[)?[ ]?\\(?:boxed|fbox)[ ]?\{$",
+    re.IGNORECASE,
+)
+_BOX_OR = re.compile(
+    r"\}(?:[\s$]|\\\)|\\\])*,?[ ]?\bor[ ](?:(?:possibly|maybe|perhaps)[ ,]{1,2})?(?:\$|\\\(|\\\[|-?\d|[a-z][ ]?=)", re.IGNORECASE
+)
 _COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqrt")
 _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
@@ -63,8 +70,14 @@ def merge_boxes(text: str, statements: list[Statement]) -> list[Statement]:
 
 
 _BETWEEN_BOXES = re.compile(
-    r"\}(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:,|;|&|(?:,[ ]?)?(?:\\text\{)?[ ]?(?:and|or)[ ]?\}?)(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:[a-zA-Z](?:_\{?\w\}?)?[ ]?=[ ]?)?\\(?:boxed|fbox)[ ]?\{"
+    r"\}(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:,|;|&|(?:,[ ]?)?(?:\\text\{)?[ ]?(?:and|or)[ ]?\}?(?:[ ]?(?:possibly|maybe|perhaps)[ ]?)?)(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:[a-zA-Z](?:_\{?\w\}?)?[ ]?=[ ]?)?\\(?:boxed|fbox)[ ]?\{"
 )
+
+
+def is_hedged_box(text: str, start: int, box: Statement, end: int) -> bool:
+    """Whether a box is one of two alternatives, the other of which stands outside: "$3$ or [4]", "[3], or maybe $4$"."""
+    before = text[max(start, box.start - 120) : box.start]
+    return _OR_BOX.search(before) is not None or _BOX_OR.match(text, box.end, end) is not None
 
 
 def read(text: str, statement: Statement) -> Found:
@@ -98,6 +111,7 @@ def read_number(text: str, statement: Statement) -> Found:
         and (_COMPUTES.search(computed.value) or _GLUED.search(computed.value))
         and is_formula(computed.value)
         and not _ALTERNATIVES.search(computed.value)
+        and not any(char.isdigit() for char in text[statement.start : computed.start] + text[computed.end : statement.end])
     ):
         return Reading(computed.value, computed.start, computed.end, False)
     return found

@@ -13,12 +13,6 @@ from qrdistill.tasks.extract.statements import MAX_CLAUSE, Source, Statement
 MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
 
-_BOLD = re.compile(
-    r"(?<![\w*])\*\*(?=[^\s*])(?P<bold>[^*\n]{1,200}?)(?<=[^\s*])\*\*(?![\w*])|(?<!\w)__(?=[^\s_])(?P<under>[^_\n]{1,200}?)(?<=[^\s_])__(?!\w)"
-)
-_ITALIC = re.compile(
-    r"(?<![\w*\\])\*(?=[^\s*])(?P<star>[^*\n]{1,200}?)(?<=[^\s*])\*(?![\w*])|`(?P<tick>[^`\n]{1,200})`|(?<![\w\\}])_(?=[^\s_])(?P<line>[^_\n]{1,80}?)(?<=[^\s_])_(?![\w{])"
-)
 _CONCLUSION = re.compile(
     r"[\s*_>#-]*(?:(?:and|but|ok|okay)[ ,]+)?(?:so|therefore|thus|hence|then|in[ ]total|altogether|overall|in[ ]all|in[ ]conclusion|finally|in[ ]summary|to[ ]conclude|to[ ]sum[ ]up|consequently|as[ ]a[ ]result|ultimately"
     r"|this[ ](?:means|gives|leaves|makes)|that[ ](?:means|gives|leaves|makes)|which[ ](?:means|gives)|(?:we|i)[ ](?:get|find|obtain|conclude)|accordingly|based[ ]on[ ]this|given[ ]this|\u2234|\u21d2)\b[ ,:]*"
@@ -38,18 +32,6 @@ _INNER = re.compile(
 )
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
 _SENTENCE_STOP = re.compile(r"(?<!\d)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
-
-
-def emphasis(text: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text with its bold, italic and code marks blanked, and the spans of what was bold."""
-    spans = []
-    if "**" in text or "__" in text:
-        for bold in _BOLD.finditer(text):
-            spans.append(bold.span(bold.lastgroup or 0))
-        text = _BOLD.sub(lambda found: "  " + found.group(found.lastgroup or 0) + "  ", text)
-    if "*" in text or "`" in text or "_" in text:
-        text = _ITALIC.sub(lambda found: " " + found.group(found.lastgroup or 0) + " ", text)
-    return text, spans
 
 
 def places(text: str, start: int, end: int, bold: list[tuple[int, int]], is_choice: bool) -> list[Statement]:

@@ -15,7 +15,7 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|actually|that|a|an|the|is|of|one[ ]of"
+    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|actually|that|a|an|the|is|of|one[ ]of"
     r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly|[a-c0-2][.):](?=[ ]))\b)+",
     re.IGNORECASE,
 )
@@ -31,6 +31,7 @@ _WORD = re.compile(
     + r")\b(?![\w'-]*\w)",
     re.IGNORECASE,
 )
+_EITHER = re.compile(r"\b(?:either|both)\b[\s\"'*]*$|\b(?:either|both)\b", re.IGNORECASE)
 _NOUN = re.compile(r"entailment|contradiction|neutral", re.IGNORECASE)
 _TOPIC = re.compile(r"entail\w*|contradict\w*|neutral\w*|neither|inconclusive|undetermined", re.IGNORECASE)
 _HEDGE = re.compile(
@@ -64,6 +65,8 @@ def read(text: str, statement: Statement) -> Found:
     word = _WORD.match(text, filler.end() if filler else start, end)
     if word is None:
         return _named_once(text, start, end) if statement.source == "cue" else None
+    if _EITHER.search(text, start, word.start()):
+        return Refusal("more than one label is named", start, end)
     if word.group("not"):
         contrast = _CONTRAST.match(text, word.end(), end)
         if contrast is None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from qrdistill.tasks.compare.quantity import Quantity, equal, scan_quantity
+from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left|displaystyle|quad)\b[ ]?\{?"
     r"|\\[ ,;!]|[~\u2248]|\\approx"
-    r"|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows"
+    r"|(?:answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows"
     r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)"
     r"|it[ ]is|it's|the[ ]number|number|the[ ]value|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
@@ -52,6 +52,11 @@ _SUBORDINATE = re.compile(
 )
 _UNSOLVED = re.compile(r"(?:\d[ ]?(?!x[ ]?\d)[a-z]|[a-z][ ]?\^|\b[a-z][ ]?[-+*/][ ]?\d|\d[ ]?[-+*/][ ]?[a-z])\b[^=,;.]*=\s*$")
 """An equation with a letter in a larger expression ("2x = 14") gives no value yet."""
+_ALTERNATIVE = re.compile(
+    r",?[ ]+(?:or|and)[ ]+(?:(?:maybe|possibly|perhaps|also|equivalently|approximately)[ ,]+)?(?=[^.\n]{0,60}=|[$\\-])",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"\W*either[ ]", re.IGNORECASE)
 _NEGATION = re.compile(r"(?:not|n't)\b[\s$(\\]*", re.IGNORECASE)
 _OPERATOR = re.compile(
     r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|[+/](?=[ ]?[\d\\(a-z])|\\(?:pi|sqrt|times|cdot|frac|div)\b|[a-z]\b)"
@@ -76,6 +81,9 @@ def read(text: str, statement: Statement) -> Found:
     if statement.source == "sentence":
         return None
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
+    parts = _alternatives(text, start, end, statement)
+    if parts is not None:
+        return parts
     begin = _after_equals(text, start, end)
     if begin > start and statement.source in {"line", "lead", "conclusion", "pronoun"} and _UNSOLVED.search(text, start, begin):
         return None
@@ -91,6 +99,23 @@ def read(text: str, statement: Statement) -> Found:
     ):
         return Reading(text[start:end].strip(), start, end, False)
     return found
+
+
+def _alternatives(text: str, start: int, end: int, statement: Statement) -> Found:
+    """What a clause of the form "5 or x = 6" states: one number if both are equal, a refusal if not, None for any other clause."""
+    if statement.source not in {"cue", "correction", "boxed", "tag", "json"}:
+        return None
+    either = _EITHER.match(text, start, end)
+    start = either.end() if either else start
+    for link in _ALTERNATIVE.finditer(text, start, end):
+        first = read(text, Statement(start, link.start(), "correction", True))
+        second = read(text, Statement(link.end(), end, "correction", True))
+        if isinstance(first, Reading) and isinstance(second, Reading):
+            values = [parse_quantity(first.value), parse_quantity(second.value)]
+            if values[0] is not None and values[1] is not None and equal(values[0], values[1]):
+                return first
+            return Refusal("more than one number is stated", first.start, second.end)
+    return None
 
 
 def _clause(text: str, start: int, begin: int, end: int, statement: Statement) -> Found:

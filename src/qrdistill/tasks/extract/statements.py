@@ -20,9 +20,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from qrdistill.tasks.extract.markup import closing_braces
 from qrdistill.types import AnswerKind
 
-MAX_CLAUSE = 1_500
+MAX_CLAUSE = 800
 """Longest clause or line that is read for an answer; bounds the work on hostile input."""
 
 Source = Literal[
@@ -96,7 +97,7 @@ _CUES = {
     "number": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
     "math": _cue_regex(_NOUNS[""] + _VALUE_NOUNS),
 }
-_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`\-]*|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
+_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
 _NOT_ASSERTED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
@@ -108,13 +109,16 @@ _NOT_ASSERTED = re.compile(
 )
 _IF = re.compile(r"\b(?:if|unless|suppose|assuming|in case|had)\b", re.IGNORECASE)
 _WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
+_OPEN_CUE = re.compile(
+    r"\b(?:is|was|could|would|can|might|may|should)[ ](?:the[ ])?(?:\w+[ ])?answer\b(?:[ ](?:be|really|actually))?|\banswer\b[^.\n]{0,30}?[ ](?P<might>might|may|could)\b(?:[ ]\w+)?[ ]be\b",
+    re.IGNORECASE,
+)
 _BUT = re.compile(r"\b(?:but|however|yet|although|though)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
-    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo)(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
 _BARE_BOX = re.compile(r"\\?[\w.-]*\w")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TAG = re.compile(
     r"<(?P<tag>(?:final_?|correct_?)?answer)>(?P<tagged>.{0,2000}?)</(?P=tag)>|(?m:^|(?<=\s))####(?!#)[ ]*(?P<hashes>[^\n#]+)"
     r"|\[\[(?P<double>[^\[\]\n]{1,80})\]\]",
@@ -194,7 +198,7 @@ def corrections(text: str, start: int, end: int) -> list[Statement]:
 def unclosed_box(text: str, start: int, end: int) -> int:
     """Where a box is opened that never closes (the reply was cut off in it), or `end`."""
     opened = [box for box in _BOX.finditer(text, start, end) if box.group().endswith("{")]
-    closing = _closing_braces(text, start, end) if opened else {}
+    closing = closing_braces(text, start, end) if opened else {}
     return next((box.start() for box in opened if box.end() - 1 not in closing), end)
 
 
@@ -211,7 +215,7 @@ def _boxes(text: str, start: int, end: int) -> list[Statement]:
     closing: dict[int, int] | None = None
     for box in _BOX.finditer(text, start, end):
         if box.group().endswith("{"):
-            closing = _closing_braces(text, start, end) if closing is None else closing
+            closing = closing_braces(text, start, end) if closing is None else closing
             close = closing.get(box.end() - 1)
             if close is not None:
                 found.append(Statement(box.end(), close, "boxed", True))
@@ -222,35 +226,46 @@ def _boxes(text: str, start: int, end: int) -> list[Statement]:
     return found
 
 
-def _closing_braces(text: str, start: int, end: int) -> dict[int, int]:
-    """Offset of each opening brace -> offset of the brace that closes it. Escaped braces are text."""
-    closing: dict[int, int] = {}
-    opened: list[int] = []
-    for brace in _BRACE.finditer(text, start, end):
-        if brace.group() == "{":
-            opened.append(brace.start())
-        elif brace.group() == "}" and opened:
-            closing[opened.pop()] = brace.start()
-    return closing
+def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int, int]]:
+    """Spans that speak of an answer without claiming it: questions, conditions, denials, mere possibilities."""
+    spans = []
+    for cue in _CUES[kind].finditer(text, start, end):
+        close = _region_end(text, cue.end(), end, kind)
+        if _is_denied(text, cue, start) or text.startswith("?", close):
+            spans.append((cue.end(), close))
+    for opened in _OPEN_CUE.finditer(text, start, end):
+        close = _region_end(text, opened.end(), end, kind)
+        if opened.group("might") or text.startswith("?", close):
+            spans.append((opened.end(), close))
+    return spans
+
+
+def _region_end(text: str, start: int, end: int, kind: AnswerKind) -> int:
+    """The end of the sentence that goes on at `start`; in "might be B. Paris." the first stop belongs to the label."""
+    close = sentence_end(text, start, end)
+    return (
+        sentence_end(text, close + 1, end) if kind == "choice" and close - start < 5 and text.startswith(". ", close) else close
+    )
+
+
+def _is_denied(text: str, cue: re.Match[str], start: int) -> bool:
+    before = _BUT.split(text[max(start, cue.start() - 90) : cue.start()])[-1]
+    return _NOT_ASSERTED.search(before) is not None
 
 
 def _cues(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[Statement]:
     found = []
     for cue in pattern.finditer(text, start, end):
-        before = _BUT.split(text[max(start, cue.start() - 90) : cue.start()])[-1]
-        if _NOT_ASSERTED.search(before):
+        if _is_denied(text, cue, start):
             continue
-        content = cue.end()
-        gap = _GAP.match(text, content, end)
-        if gap:
-            content = gap.end()
+        gap = _GAP.match(text, cue.end(), end)
+        content = gap.end() if gap else cue.end()
         close = sentence_end(text, content, end)
-        if close < end and text[close] == "?":
+        if content >= close or text.startswith("?", close):
             continue
         is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
-        if content < close:
-            sentence = before[_last_stop(before) :]
-            is_conditional = _IF.search(sentence) is not None
-            if not (is_conditional and _WOULD.search(cue.group())):
-                found.append(Statement(content, close, "cue", is_assignment, is_conditional))
+        before = text[max(start, cue.start() - 90) : cue.start()]
+        is_conditional = _IF.search(before[_last_stop(before) :]) is not None
+        if not (is_conditional and _WOULD.search(cue.group())):
+            found.append(Statement(content, close, "cue", is_assignment, is_conditional))
     return found
