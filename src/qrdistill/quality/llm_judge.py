@@ -18,8 +18,9 @@ from qrdistill.config.endpoints import EndpointConfig, LLMJudgeConfig, scientifi
 from qrdistill.errors import PausedError
 from qrdistill.quality.controls import CONTROL, Audit, Control, audit, insist
 from qrdistill.quality.rubric import MAX_PATH_CHARS, RUBRIC_VERSION, SCHEMA, Finding, read_finding, write_prompt
+from qrdistill.teacher.client.call import Asker, Call
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
-from qrdistill.teacher.client.endpoint import Asker, Call, Endpoint
+from qrdistill.teacher.client.endpoint import Endpoint
 from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream

@@ -120,12 +120,12 @@ def test_a_killed_run_goes_on_with_the_batch_it_submitted(tmp_path: Path, root: 
 
 def test_a_cap_limits_what_is_submitted(tmp_path: Path, root: Path) -> None:
     with BatchAPI() as api:
-        run = Run(tmp_path / "run", recipe(root, api.url, budget=0.8))
+        run = Run(tmp_path / "run", recipe(root, api.url, budget=0.6))
         with pytest.raises(PausedError, match=r"budget\.generate_usd"):
             generate_paths(run)
         done = num_paths(run)
         assert 0 < done < NUM_CELLS
-        assert spent_before(run.ledger).billed_usd <= 0.8
+        assert spent_before(run.ledger).billed_usd <= 0.6
         run.close()
         run = Run(tmp_path / "run", recipe(root, api.url, budget=100.0))
         generate_paths(run)

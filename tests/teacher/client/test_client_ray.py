@@ -47,7 +47,7 @@ def killed_run(tmp_path: Path, server: FaultServer, num_questions: int, kill_aft
 
 def test_two_workers_and_kill_9_in_the_middle(tmp_path: Path) -> None:
     with FaultServer(seed=3, faults=MIXED, latency_s=0.05) as server:
-        killed_run(tmp_path, server, 10, 25)
+        killed_run(tmp_path, server, 5, 12)
 
 
 @pytest.mark.nightly

@@ -13,9 +13,10 @@ from qrdistill.store import write_bytes
 from qrdistill.teacher.base import Reply
 from qrdistill.teacher.client.batch import POLL_S, BatchServer, Job, Jobs, new_job
 from qrdistill.teacher.client.batch_files import Line, read_results, request_line, split_lines
+from qrdistill.teacher.client.call import new_attempt
 from qrdistill.teacher.client.classify import Failure
 from qrdistill.teacher.client.desk import Desk
-from qrdistill.teacher.client.endpoint import Endpoint, new_attempt
+from qrdistill.teacher.client.endpoint import Endpoint
 from qrdistill.teacher.client.openai_compatible import OpenAICompatibleTeacher, Work
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.types import Attempt, Record

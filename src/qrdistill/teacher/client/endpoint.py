@@ -10,18 +10,17 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from qrdistill.config.endpoints import EndpointConfig
-from qrdistill.errors import AuthError, PausedError, ProviderError, QRDistillError
+from qrdistill.errors import ProviderError, QRDistillError
+from qrdistill.teacher.client.call import Call, FurtherRows, Outcome, new_attempt
 from qrdistill.teacher.client.capabilities import Target, resolve
 from qrdistill.teacher.client.classify import UNSENT, Failure
-from qrdistill.teacher.client.desk import Desk, Row
+from qrdistill.teacher.client.desk import Desk
+from qrdistill.teacher.client.health import Health
 from qrdistill.teacher.client.keys import Key
 from qrdistill.teacher.client.limits import Limiter, LimiterPool, afresh
 from qrdistill.teacher.client.money import cost_usd, likely_tokens, most_prompt_tokens
@@ -32,59 +31,6 @@ from qrdistill.types import Attempt
 
 if TYPE_CHECKING:
     import httpx2
-
-_SAME_TROUBLE = 3
-"""So many replies in a row that are refused, or come from another model, mean a wrong setting if no good one came before."""
-_SAME_TROUBLE_LATER = 20
-"""The same after good replies: the server changed under us."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What one call asks for. `id` is the path's id; `rows` are saved together with the intent."""
-
-    id: str
-    messages: tuple[dict[str, str], ...]
-    max_tokens: int
-    temperature: float
-    top_p: float = 1.0
-    n: int = 1
-    seed: int = -1
-    """Negative: none."""
-    json_schema: Mapping[str, Any] | None = None
-    rows: tuple[Row, ...] = ()
-
-
-FurtherRows = Callable[[Attempt, Completion], Iterable[Row]]
-"""From an attempt and what it brought to the records that must be saved in the same transaction."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of a call: a completion, or why there is none; and every attempt that was made."""
-
-    completion: Completion | None
-    failure: Failure | None
-    attempts: tuple[Attempt, ...]
-    most_usd: float = 0.0
-    """What was set aside for the last attempt."""
-
-
-class Asker(Protocol):
-    """What teachers and judges need of an endpoint, wherever its calls are made."""
-
-    @property
-    def stopped(self) -> QRDistillError | None:
-        """Why nothing more may be sent, or None."""
-
-    def stop(self, reason: QRDistillError) -> None:
-        """Let no further call start."""
-
-    async def ask(self, call: Call, *, rows: FurtherRows | None = None) -> Outcome:
-        """See `Endpoint.ask`."""
-
-    async def close(self) -> None:
-        """Close the connections."""
 
 
 class Endpoint:
@@ -120,19 +66,17 @@ class Endpoint:
         self._desk = desk
         self._dice = random.Random()
         self._mean_completion_tokens = config.max_tokens / 4
-        self._trouble: dict[str, int] = {}
-        self._is_proven = False
+        self._health = Health(where, model=self.target.model, key_variable=self.key.variable)
         self._probe = asyncio.Lock()
-        self._stopped: QRDistillError | None = None
 
     @property
     def stopped(self) -> QRDistillError | None:
         """Why nothing more may be sent to this model, or None."""
-        return self._stopped or self.limiter.stopped
+        return self._health.stopped or self.limiter.stopped
 
     def stop(self, reason: QRDistillError) -> None:
         """Let no further call of ours start; others who share the limiter go on. The first reason stays."""
-        self._stopped = self._stopped or reason
+        self._health.stop(reason)
 
     async def ask(self, call: Call, *, rows: FurtherRows | None = None) -> Outcome:
         """Make a call, again where that can help.
@@ -144,10 +88,10 @@ class Endpoint:
         Raises:
             QRDistillError: the endpoint must not be used any more (key, quota, cap, down); what was in flight goes on.
         """
-        if not self._is_proven:
+        if not self._health.is_proven:
             # The first call goes alone, so a bad key or a wrong address costs one call and not a whole volley.
             async with self._probe:
-                if not self._is_proven:
+                if not self._health.is_proven:
                     return await self._ask(call, rows)
         return await self._ask(call, rows)
 
@@ -162,7 +106,10 @@ class Endpoint:
             if isinstance(result, Completion):
                 return Outcome(completion=result, failure=None, attempts=tuple(attempts), most_usd=self.most_usd(call))
             failure = result
-            self._heed(failure)
+            if (reason := self._health.heed(failure)) is not None:
+                if not isinstance(reason, ProviderError):  # a bad key or an empty account stops everybody at this address
+                    self.limiter.stop(reason)
+                raise reason
             if not failure.is_retried:
                 break
         return Outcome(completion=None, failure=failure, attempts=tuple(attempts))
@@ -180,8 +127,8 @@ class Endpoint:
             request = self.wire.request("POST", "/chat/completions", json=self.body(call), headers=headers)
             try:
                 async with self.limiter.place(likely):
-                    if self._stopped is not None:
-                        raise afresh(self._stopped)
+                    if self._health.stopped is not None:
+                        raise afresh(self._health.stopped)
                     await ready.aclose()
                     exchange = await self.wire.exchange(request, deadline_s=limits.deadline_s)
             except QRDistillError:
@@ -260,7 +207,7 @@ class Endpoint:
             completion_tokens = written if completion_tokens < 0 else completion_tokens
         self._mean_completion_tokens += 0.05 * (completion_tokens - self._mean_completion_tokens)
         state = result.choices[0].state
-        self._notice_model(result)
+        self._health.notice(result)
         return dataclasses.replace(
             attempt,
             finished_s=time.time(),
@@ -270,51 +217,6 @@ class Endpoint:
             completion_tokens=completion_tokens,
             cost_usd=cost_usd(self.target.price, prompt_tokens, completion_tokens),
         )
-
-    def _notice_model(self, result: Completion) -> None:
-        if result.choices[0].state != "wrong_model":
-            self._is_proven = True
-            self._trouble.clear()
-            return
-        if self._is_steady("wrong_model"):
-            self.stop(
-                ProviderError(
-                    f"{self.where}: {result.choices[0].detail} in every one of the last replies; correct `model`, or set "
-                    "capabilities.model_check: false if that is the name your server gives it"
-                )
-            )
-
-    def _is_steady(self, trouble: str) -> bool:
-        """Count a trouble; whether it has come too often in a row to be bad luck."""
-        self._trouble[trouble] = self._trouble.get(trouble, 0) + 1
-        return self._trouble[trouble] >= (_SAME_TROUBLE_LATER if self._is_proven else _SAME_TROUBLE)
-
-    def _heed(self, failure: Failure) -> None:
-        """Stop the endpoint after a failure that every further call would share."""
-        is_one_prompt = self._is_proven and failure.status == 403  # a key that worked: this prompt was moderated away
-        if failure.kind == "auth" and not is_one_prompt:
-            reason: QRDistillError = AuthError(
-                f"{self.where}: the server refuses the key in {self.key.variable} ({failure.message}); "
-                "set it to a valid key, then run the same command again"
-            )
-        elif failure.kind == "quota":
-            reason = PausedError(
-                f"{self.where}: the account's quota is used up ({failure.message}); "
-                "top it up or wait, then run the same command again"
-            )
-        elif failure.kind in {"request", "auth"}:
-            is_address = not self._is_proven and (failure.status == 404 or 300 <= failure.status < 400)
-            if not self._is_steady("request") and not is_address:
-                return
-            reason = ProviderError(
-                f"{self.where}: the server refuses our requests for the model {self.target.model!r} ({failure.message}); "
-                "correct `model`, base_url or capabilities, then run the same command again"
-            )
-        else:
-            return
-        # A bad key or an empty account stops everybody at this address; a refused model only those who ask for it.
-        (self if isinstance(reason, ProviderError) else self.limiter).stop(reason)
-        raise reason
 
     async def _rest(self, seconds: float) -> None:
         """Wait before the next attempt, but not past the endpoint's end."""
@@ -329,15 +231,3 @@ class Endpoint:
     async def close(self) -> None:
         """Close the connections."""
         await self.wire.close()
-
-
-def new_attempt(call: Call, most_usd: float) -> Attempt:
-    """An attempt that is about to be sent; its cost is the most it can be."""
-    now_s = time.time()
-    id_ = f"{call.id}.{secrets.token_hex(6)}"
-    return Attempt(id=id_, path_id=call.id, started_s=now_s, finished_s=now_s, outcome="sent", cost_usd=most_usd)
-
-
-def messages_of(prompt: str) -> tuple[dict[str, str], ...]:
-    """A single user message."""
-    return ({"role": "user", "content": prompt},)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
 from qrdistill.teacher.base import Reply
+from qrdistill.teacher.client.call import Asker, Call, Outcome, messages_of
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.desk import Desk, MemoryDesk
-from qrdistill.teacher.client.endpoint import Asker, Call, Endpoint, Outcome, messages_of
+from qrdistill.teacher.client.endpoint import Endpoint
 from qrdistill.teacher.client.limits import LimiterPool, loop_pool
 from qrdistill.teacher.client.reply import Completion
 from qrdistill.teacher.client.workers import stream

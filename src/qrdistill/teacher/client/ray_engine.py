@@ -18,9 +18,10 @@ from typing import Any
 
 from qrdistill.config.endpoints import EndpointConfig
 from qrdistill.errors import QRDistillError, UsageError
+from qrdistill.teacher.client.call import Call, FurtherRows, Outcome
 from qrdistill.teacher.client.classify import Failure
 from qrdistill.teacher.client.desk import Desk, Row
-from qrdistill.teacher.client.endpoint import Call, Endpoint, FurtherRows, Outcome
+from qrdistill.teacher.client.endpoint import Endpoint
 from qrdistill.teacher.client.limits import LimiterPool
 from qrdistill.teacher.client.money import Meter
 from qrdistill.teacher.client.reply import Completion
