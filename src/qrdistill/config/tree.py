@@ -121,6 +121,8 @@ class GenerateConfig(_Model):
     """Styles of your own, to be named under `styles`."""
     samples: int = Field(1, ge=1, le=64)
     """Paths per question, teacher and style."""
+    resample_rounds: int = Field(0, ge=0, le=16)
+    """Rounds of one more sample per teacher and style for questions that have no path with a right answer yet."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> GenerateConfig:

@@ -21,8 +21,9 @@ from qrdistill.tasks.base import Task
 from qrdistill.tasks.reasoning.family import unit_hash
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.base import Teacher
-from qrdistill.teacher.collect import fill_grid
+from qrdistill.teacher.collect import Grid, fill_grid
 from qrdistill.teacher.registry import make_teacher
+from qrdistill.teacher.resample import without_right_answer
 from qrdistill.teacher.styles import Style, style_named
 from qrdistill.types import (
     AnswerVerdict,
@@ -68,10 +69,21 @@ def _generate(run: Run, progress: Progress) -> None:
     teachers = [(config, make_teacher(config, run, tasks)) for config in run.config.generate.teachers]
     questions = draw_questions(run, tasks)
     asked = {question.id: question for question in questions if question.split in _ASKED}
-    grids = [(teacher, _grid(config, teacher, styles, run, asked.values())) for config, teacher in teachers]
-    requests = [request for _, grid in grids for request in grid]
-    _replace_plan(run.ledger, questions, requests)
-    fill_grid(run.ledger, grids, asked, tasks, progress)
+    samples, rounds = run.config.generate.samples, run.config.generate.resample_rounds
+
+    def grids(wanted: Iterable[Question], numbers: range) -> list[Grid]:
+        listed = list(wanted)
+        return [(teacher, _grid(config, teacher, styles, listed, numbers)) for config, teacher in teachers]
+
+    first = grids(asked.values(), range(samples))
+    requests = _requests(first)
+    _replace_plan(run.ledger, questions, requests, spared=_requests(grids(asked.values(), range(samples, samples + rounds))))
+    fill_grid(run.ledger, first, asked, tasks, progress)
+    for number in range(samples, samples + rounds):
+        again = grids(without_right_answer(run.ledger, tasks, asked, before_sample=number), range(number, number + 1))
+        run.ledger.add(_requests(again))
+        requests += _requests(again)
+        fill_grid(run.ledger, again, asked, tasks, progress)
     _finish(run, requests, time.monotonic() - started_s, progress)
 
 
@@ -98,7 +110,7 @@ def draw_questions(run: Run, tasks: Mapping[str, Task]) -> list[Question]:
 
 
 def _grid(
-    config: TeacherConfig, teacher: Teacher, styles: Sequence[Style], run: Run, questions: Iterable[Question]
+    config: TeacherConfig, teacher: Teacher, styles: Sequence[Style], questions: Sequence[Question], samples: range
 ) -> list[PathRequest]:
     weight = float(getattr(config, "weight", 1.0))
     sampling = {style.name: teacher.sampling(style.name) for style in styles}
@@ -106,9 +118,13 @@ def _grid(
         make_request(question, teacher, style, sample, sampling[style.name])
         for question in questions
         for style in styles
-        for sample in range(run.config.generate.samples)
+        for sample in samples
         if weight >= 1 or unit_hash(teacher.name, question.id, style.name, sample) < weight
     ]
+
+
+def _requests(grids: Sequence[Grid]) -> list[PathRequest]:
+    return [request for _, grid in grids for request in grid]
 
 
 def make_request(question: Question, teacher: Teacher, style: Style, sample: int, sampling: str) -> PathRequest:
@@ -129,10 +145,12 @@ def make_request(question: Question, teacher: Teacher, style: Style, sample: int
 # --- writing -----------------------------------------------------------------------------------------------------------------
 
 
-def _replace_plan(ledger: Ledger, questions: Sequence[Question], requests: Sequence[PathRequest]) -> None:
-    """Make the ledger's questions and requests exactly these; what hangs on a stale request goes with it."""
+def _replace_plan(
+    ledger: Ledger, questions: Sequence[Question], requests: Sequence[PathRequest], *, spared: Sequence[PathRequest]
+) -> None:
+    """Make the ledger's questions and requests these; what hangs on a stale request goes with it, unless it is `spared`."""
     stale_questions = _ids(ledger, "questions") - {question.id for question in questions}
-    known = {request.id for request in requests}
+    known = {request.id for request in [*requests, *spared]}
     stale = (_ids(ledger, "requests") | _ids(ledger, "paths")) - known
     by_path: tuple[type[Record], ...] = (PlantedFlaw, AnswerVerdict, JudgeVerdict, FilterDecision)
     with ledger.transaction():

@@ -13,6 +13,7 @@ from qrdistill.config import Config, load_recipe
 from qrdistill.errors import ConfigError
 from qrdistill.planning import plan
 from qrdistill.store import Run
+from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client import spent_before
 from qrdistill.teacher.generate import generate_paths
 from qrdistill.types import ReasoningPath
@@ -110,3 +111,39 @@ def test_one_call_may_bring_n_samples(tmp_path: Path, root: Path) -> None:
         billed = sum(call.prompt_tokens * 1e-3 + call.completion_tokens * 2e-3 for call in server.accepted)
         assert sum(path.cost_usd for path in paths) == pytest.approx(billed)
         run.close()
+
+
+def test_questions_without_a_right_answer_are_asked_again_up_to_a_cap(tmp_path: Path, root: Path) -> None:
+    asked: dict[str, int] = {}
+
+    def stubborn(prompt: str) -> str:
+        """Right at once for some questions, at the second round for some, never for others."""
+        question = prompt.split("\n")[0]
+        asked[question] = asked.get(question, 0) + 1
+        is_hard, is_hopeless = len(question) % 3 == 0, len(question) % 3 == 1
+        if is_hopeless or (is_hard and asked[question] <= 6):
+            return "The answer is -1."
+        return f"The answer is {golds[question]}."
+
+    with FaultServer(answer=stubborn) as server:
+        config = recipe(root, server.url, num_train=6, generate={"resample_rounds": 2})
+        golds = {
+            question.text.split("\n")[0]: question.gold
+            for task in load_tasks(config).values()
+            for split in ("train", "validation")
+            for question in task.questions(split, 6 if split == "train" else 2)  # type: ignore[arg-type]
+        }
+        run = Run(tmp_path / "run", config)
+        generate_paths(run)
+        sorts = [len(text) % 3 for text in golds]
+        assert {0, 1, 2} == set(sorts)
+        expected = 6 * (len(sorts) + sorts.count(0) + 2 * sorts.count(1))
+        assert len(server.accepted) == run.ledger.count(ReasoningPath) == expected
+        run.ledger.close()
+        run.close()
+        again = Run(tmp_path / "run", config.model_copy(update={"name": "other"}), is_update=True)
+        with again.owned():
+            again.ledger.forget("stage/generate")
+            generate_paths(again)
+        assert len(server.accepted) == expected
+        again.close()
