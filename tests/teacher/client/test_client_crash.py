@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 
 from harness.client import KEY, VARIABLE
 from harness.fault_server import MIXED, FaultServer
-from harness.killer import kill, run_killed, start
+from harness.full_disk import run_on_full_disk
+from harness.killer import TESTS, kill, run_killed, start
 from qrdistill.store import Ledger
 from qrdistill.teacher.client import spent_before
 from qrdistill.types import Attempt, ReasoningPath
@@ -129,3 +133,22 @@ def test_a_key_is_in_no_produced_byte(tmp_path: Path) -> None:
     produced = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) + out.encode() + err.encode()
     assert KEY.encode() not in produced
     assert KEY[3:].encode() not in produced
+
+
+@pytest.mark.parametrize("max_file_bytes", [150_000, 260_000])
+def test_a_full_disk_stops_the_sending_and_loses_nothing(tmp_path: Path, max_file_bytes: int) -> None:
+    environment = {**os.environ, **KEYS, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    with FaultServer(latency_s=0.01) as server:
+        arguments = ["harness.drive", str(tmp_path), server.url, "400"]
+        ended = run_on_full_disk(arguments, max_file_bytes=max_file_bytes, environment=environment)
+        assert ended.returncode == 74, ended.stdout + ended.stderr
+        sent = len(server.accepted)
+        assert sent < 400
+        ledger = Ledger(tmp_path / "ledger.sqlite", is_read_only=True)
+        known = {attempt.id for attempt in ledger.all(Attempt)}
+        assert {call.request_id for call in server.accepted} <= known
+        assert sent - ledger.count(ReasoningPath) <= 8 + 2
+        ledger.close()
+        ended = subprocess.run([sys.executable, "-m", *arguments], env=environment, capture_output=True, timeout=120, check=False)
+        assert ended.returncode == 0
+        check_books(tmp_path, server, 400)
