@@ -1,6 +1,6 @@
 """How close the client comes to an ideal one, how much memory it takes as the grid grows, how fast the store takes rows.
 
-    python benchmarks/generate.py [--calls 6400] [--from-keys 100000] [--to-keys 1000000] [--rows 200000]
+    python benchmarks/generate.py [--calls 6400] [--from-keys 100000] [--to-keys 1000000] [--rows 200000] [--out FILE]
 
 efficiency: answered calls a second against a 200 ms server on loopback (a process of its own) at concurrency 64, every call
 booked durably in a ledger, divided by the ideal 64 / 0.2 s. The first call goes alone by design and is part of the time.
@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.metadata
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--from-keys", type=int, default=100_000)
     parser.add_argument("--to-keys", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--out", default="", help="also write the figures, with machine and versions, to this JSON file")
     given = parser.parse_args()
     found: dict[str, float] = {}
     command = [sys.executable, "-m", "harness.fault_server", "--latency", str(LATENCY_S)]
@@ -137,6 +140,12 @@ def main() -> None:
         print(f"efficiency {found['efficiency']:.3f} at concurrency {CONCURRENCY}, {LATENCY_S * 1000:.0f} ms", flush=True)
         found["rss_growth_mb"] = round(asyncio.run(measure_growth(folders[1], given.from_keys, given.to_keys)), 1)
         found["store_rows_per_s"] = round(measure_store(folders[2], given.rows))
+    if given.out:
+        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+        packages = {name: importlib.metadata.version(name) for name in ("httpx2", "aiolimiter", "pydantic")}
+        settings = {key: value for key, value in vars(given).items() if key != "out"}
+        kept = {**found, "settings": settings, "machine": machine, "versions": packages, "seed": 0}
+        Path(given.out).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     print(json.dumps(found))
 
 
