@@ -34,10 +34,10 @@ def killed_run(tmp_path: Path, server: FaultServer, num_questions: int, kill_aft
     assert process.poll() is None, process.communicate()
     kill(process)
     process.communicate()
-    time.sleep(1)
-    sent = len(server.accepted)
-    time.sleep(1)
-    assert len(server.accepted) == sent, "workers went on spending after their driver was killed"
+    at_kill = len(server.accepted)
+    time.sleep(2)
+    # Only calls that were saved and ready when the driver died (one a worker here) may still go out.
+    assert len(server.accepted) <= at_kill + 2, "workers went on spending after their driver was killed"
     process = start(command, environment=QUIET)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, out + err

@@ -2,7 +2,7 @@
 
 Each worker is an actor with an ordinary `Endpoint` and its share of the limits. Before every attempt it asks the driver, through
 a mailbox actor, to save the intent and to set the money aside, and sends only when the driver has answered. So the promises of
-the ledger hold unchanged, and when the driver dies no worker can spend another cent.
+the ledger hold unchanged, and when the driver dies, a worker sends at most the few calls that are saved and ready already.
 
 Keys are read from the environment of the machine a worker runs on; they never travel through Ray.
 """
