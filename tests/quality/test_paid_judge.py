@@ -14,6 +14,7 @@ from harness.judges import honest, lenient
 from qrdistill.config import Config, load_recipe
 from qrdistill.errors import ConfigError, PausedError, UnsafeConfigError
 from qrdistill.quality.filter import filter_paths
+from qrdistill.report.sections.judges import judge_tables
 from qrdistill.store import Run
 from qrdistill.teacher.client import spent_before
 from qrdistill.teacher.generate import generate_paths
@@ -113,6 +114,8 @@ def test_two_judges_and_where_they_disagree(tmp_path: Path, root: Path) -> None:
         assert note["num_disagreements"] > 10
         reasons = Counter(decision.reason for decision in run.ledger.all(FilterDecision))
         assert reasons["kept"] == 0 < reasons["kept_last"]
+        (shown,) = [found for found in judge_tables(run) if found.caption == "Where two judges disagree"]
+        assert len(shown.rows) == min(20, note["num_disagreements"])
         assert run.ledger.count(JudgeVerdict, "path_id NOT GLOB 'control/*'") % 3 == 0
         run.close()
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import get_args
 
 from qrdistill.quality.controls import CONTROL
-from qrdistill.report.reading import rows, whole
+from qrdistill.report.reading import rows, total, whole
 from qrdistill.report.statistics import wilson_interval
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
 from qrdistill.report.text import as_text
@@ -14,6 +14,8 @@ from qrdistill.store import Run
 from qrdistill.types import Decision
 
 _DECISIONS: tuple[str, ...] = get_args(Decision)
+LISTED = 20
+"""At most so many disagreements are listed; all are in the ledger."""
 _SORTS = {f"{CONTROL}bad/": "bad", f"{CONTROL}good/": "good"}
 
 
@@ -27,7 +29,27 @@ def judge_tables(run: Run) -> tuple[Table, ...]:
     if not found:
         return ()
     has_controls = any(numbers["bad"] or numbers["good"] for numbers in found.values())
-    return (_findings(found), *((_controls(found),) if has_controls else ()))
+    return (_findings(found), *((_controls(found),) if has_controls else ()), *_disagreements(run))
+
+
+def _disagreements(run: Run) -> tuple[Table, ...]:
+    """Paths that one model of a two-judge filter keeps and the other drops; their own verdicts carry an @ in the judge's name."""
+    pairs = (
+        "FROM judgements a JOIN judgements b ON b.path_id = a.path_id JOIN paths p ON p.id = a.path_id "
+        "WHERE a.decision = 'keep' AND b.decision = 'drop' AND a.judge GLOB 'llm:*@*' AND b.judge GLOB 'llm:*@*'"
+    )
+    listed = f"SELECT p.question_id, p.style, a.judge, a.grade, b.judge, b.grade, b.step, b.reason {pairs} ORDER BY 1, 2 LIMIT ?"
+    body: list[list[Cell | str]] = [
+        [as_text(question), as_text(style), as_text(keeps), count(whole(high)), as_text(drops), count(whole(low)), as_text(why)]
+        for question, style, keeps, high, drops, low, step, reason in rows(run, listed, (LISTED,))
+        for why in [f"{as_text(step)}: {as_text(reason)}" if step else reason]
+    ]
+    if not body:
+        return ()
+    number = total(run, f"SELECT count(*) {pairs}")
+    heads = ["Question", "Style", "Keeps", "Grade", "Drops", "Grade", "Why it drops"]
+    note = f"The path is dropped. {count(min(number, LISTED))} of {count(number)} are listed."
+    return (table("Where two judges disagree", heads, body, note=note),)
 
 
 def _findings(found: dict[str, dict[str, Counter[str]]]) -> Table:
