@@ -58,6 +58,7 @@ def test_sketch_cosines_are_those_of_the_true_last_layer_gradient():
     generator = torch.Generator().manual_seed(0)
     width, vocabulary, num_paths, length = 24, 40, 12, 6
     head = nn.Linear(width, vocabulary, bias=False)
+    nn.init.normal_(head.weight, std=0.2, generator=generator)
     hidden = torch.randn(num_paths * length, width, generator=generator)
     label = torch.randint(vocabulary, (num_paths * length,), generator=generator)
     path_of = torch.arange(num_paths).repeat_interleave(length)

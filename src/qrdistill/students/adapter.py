@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from qrdistill.config import LoraConfig
 from qrdistill.errors import ConfigError, DataError, StorageError
 
 _ADAPTER_FILE = "adapter_model.safetensors"
+
+
+LOADING = threading.Lock()
+"""Held while transformers loads a model: it swaps torch's initialisers for the process, and two loads that overlap put the
+swapped ones back for good (later models are then built without data)."""
 
 
 def attach_lora(model: Any, config: LoraConfig, *, seed: int, student: str) -> Any:
@@ -96,7 +102,7 @@ def restore(model: Any, folder: Path, *, student: str) -> dict[str, Tensor]:
             by_name = {name: name.replace(".default.", ".") for name in trainable}  # PEFT leaves the adapter's name out
         else:
             # Through transformers, whose names on disk may differ from those in memory.
-            with quiet():
+            with LOADING, quiet():
                 loaded = type(model).from_pretrained(folder, dtype=model.dtype, local_files_only=True, use_safetensors=True)
             saved, by_name = dict(loaded.named_parameters()), {name: name for name in trainable}
     except (OSError, ValueError, SafetensorError) as error:

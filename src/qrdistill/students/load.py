@@ -6,7 +6,6 @@ were.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,12 @@ from qrdistill.config import (
 )
 from qrdistill.errors import ConfigError, DataError
 from qrdistill.students import packages, tiny
-from qrdistill.students.adapter import attach_lora, quiet
+from qrdistill.students.adapter import LOADING, attach_lora, quiet
 from qrdistill.students.attention import TREE_ATTENTION, supports_tree
 from qrdistill.students.batch import PathTokens, pack
 from qrdistill.students.lora_linear import fuse
 from qrdistill.students.student import Packing, Student
 
-_LOADING = threading.Lock()
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -60,7 +58,7 @@ def load_student(
     """
     where = _device(device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    with _LOADING, quiet():
+    with LOADING, quiet():
         model, tokenizer, source_hash, hub_id = _load_base(config, dtype, cache, note)
         model.requires_grad_(isinstance(config.adapter, FullConfig))
         if isinstance(config.adapter, LoraConfig):
