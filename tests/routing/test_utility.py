@@ -54,7 +54,11 @@ def test_old_evidence_fades():
 
 
 def test_sketch_cosines_are_those_of_the_true_last_layer_gradient():
-    """Reference: autograd's gradient of each path's loss with respect to the output matrix."""
+    """Reference: autograd's gradient of each path's loss with respect to the output matrix.
+
+    Random paths are the hardest case (all cosines are small). The hash noise falls with the width: the correlation is 0.72 at 64,
+    0.88 at 128 and 0.97 at 256.
+    """
     generator = torch.Generator().manual_seed(0)
     width, vocabulary, num_paths, length = 24, 40, 12, 6
     head = nn.Linear(width, vocabulary, bias=False)
@@ -67,7 +71,7 @@ def test_sketch_cosines_are_those_of_the_true_last_layer_gradient():
         mine = path_of == path
         loss = nn.functional.cross_entropy(head(hidden[mine]), label[mine], reduction="sum")
         truth.append(torch.autograd.grad(loss, head.weight)[0].reshape(-1))
-    sketch = GradientSketch(hidden_dim=width, vocabulary=vocabulary, dim=64, top_tokens=40, seed=1)
+    sketch = GradientSketch(hidden_dim=width, vocabulary=vocabulary, dim=256, top_tokens=40, seed=1)
     with torch.no_grad():
         rows = sketch.paths(*sketch.tokens(head(hidden), hidden, label), path_of, num_paths)
     normal = nn.functional.normalize
