@@ -1,7 +1,8 @@
 """What one student does in a joint step: forward, look without gradient, then the weighted loss and its gradient.
 
 The vocabulary may have 262k entries, so logits exist for a few rows at a time only: `observe` reads what routing and peers need
-from them; `backward` makes them again for the rows that carry a loss and hands the gradient of the hidden states to autograd.
+from them and takes each label's gradient while they are there; `backward` weights those gradients, adds the peer loss (whose
+logits are made again for its few rows) and hands the gradient of the hidden states to autograd.
 
 Shapes: N label tokens of the step in path order, D model width, V vocabulary, P paths, C aligned positions, J support pieces.
 """
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 
 from qrdistill.losses import PeerTarget, PieceView, piece_cross_entropy, token_nll
-from qrdistill.routing.features import RANK_CAP, PathState, path_state
+from qrdistill.routing.features import PathState, path_state
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.students import PathTokens, Student, pack
+from qrdistill.students import PathTokens, Student, has_frozen_head, pack, read_labels
 from qrdistill.training.pool import StepWork
 
 LOGIT_FLOATS = 2**24
@@ -38,10 +39,12 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a forward pass shows, without gradient."""
+    """What a forward pass shows, without graph."""
 
     state: PathState
     nll_N: Tensor
+    grad_ND: Tensor | None
+    """Gradient of each label's nll with respect to its hidden state; None where the head itself is trained."""
     sketch_PX: Tensor | None
     pieces: PieceView | None
 
@@ -85,6 +88,7 @@ def observe(
     forward: Forward,
     *,
     num_paths: int,
+    is_learning: bool,
     sketch: GradientSketch | None = None,
     aligned_C: Tensor | None = None,
     piece_token_U: Tensor | None = None,
@@ -96,47 +100,86 @@ def observe(
         student: whose forward pass it is.
         forward: its hidden states.
         num_paths: P.
+        is_learning: also take each label's gradient while its logits are at hand.
         sketch: hashes last-layer gradients, if the utility wants them.
-        aligned_C: label rows at aligned positions, if there are peers.
+        aligned_C: label rows at aligned positions in ascending order, if there are peers.
         piece_token_U: the student's token of each shared piece, if there are peers.
         support: pieces reported per aligned position.
     """
-    nll, rank, brier = [torch.zeros(0)], [torch.zeros(0)], [torch.zeros(0)]
-    error, projected, pieces, probs = ([] for _ in range(4))
-    is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
-    if aligned_C is not None:
-        is_aligned_N[aligned_C] = True
-    with torch.no_grad():
-        for start in range(0, len(forward.label_N), _chunk_rows(student)):
-            rows = slice(start, start + _chunk_rows(student))
-            hidden_ND = forward.hidden_ND[rows].detach()
-            label_N = forward.label_N[rows].to(student.device)
-            logits_NV = student.logits(hidden_ND).float()
-            gold_N1 = logits_NV.gather(1, label_N[:, None])
-            log_total_N = torch.logsumexp(logits_NV, dim=1)
-            log_prob_N = gold_N1.squeeze(1) - log_total_N
-            nll.append(-log_prob_N)
-            rank.append(1 + (logits_NV > gold_N1).sum(dim=1).clamp(max=RANK_CAP))
-            squares_N = (torch.logsumexp(2 * logits_NV, dim=1) - 2 * log_total_N).exp()
-            brier.append(1 - 2 * log_prob_N.exp() + squares_N)
-            if sketch is not None:
-                error_NW, hidden_NW = sketch.tokens(logits_NV, hidden_ND.float(), label_N)
-                error.append(error_NW)
-                projected.append(hidden_NW)
-            wanted_N = is_aligned_N[rows]
-            if piece_token_U is not None and wanted_N.any():
-                prob_CU = (logits_NV[wanted_N][:, piece_token_U] - log_total_N[wanted_N, None]).exp()
-                prob_CM, piece_CM = prob_CU.topk(min(support, len(piece_token_U)), dim=1)
-                pieces.append(piece_CM.cpu())
-                probs.append(prob_CM.cpu())
-    nll_N = torch.cat(nll).cpu()
-    state = path_state(nll_N, torch.cat(rank).cpu(), torch.cat(brier).cpu(), forward.is_value_N, forward.path_of_N, num_paths)
-    sketch_PX = None
-    if sketch is not None:
-        empty = [torch.zeros(0, sketch.dim)]
-        sketch_PX = sketch.paths(torch.cat(empty + error), torch.cat(empty + projected), forward.path_of_N, num_paths)
-    view = PieceView(piece_CM=torch.cat(pieces), prob_CM=torch.cat(probs)) if pieces else None
-    return Observation(state=state, nll_N=nll_N, sketch_PX=sketch_PX, pieces=view)
+    viewer = _Viewer(forward, sketch, aligned_C, piece_token_U, support)
+    reading = read_labels(
+        student,
+        forward.hidden_ND,
+        forward.label_N,
+        is_grad=is_learning and has_frozen_head(student),
+        look=viewer.look if viewer.is_needed else None,
+    )
+    return Observation(
+        state=path_state(
+            reading.nll_N.cpu(),
+            reading.rank_N.cpu(),
+            reading.brier_N.cpu(),
+            forward.is_value_N,
+            forward.path_of_N,
+            num_paths,
+        ),
+        nll_N=reading.nll_N.cpu(),
+        grad_ND=reading.grad_ND,
+        sketch_PX=viewer.sketches(num_paths),
+        pieces=viewer.pieces(),
+    )
+
+
+class _Viewer:
+    """Looks at each chunk of logits while it is there: gradient sketches, and next pieces at the aligned positions."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        sketch: GradientSketch | None,
+        aligned_C: Tensor | None,
+        piece_token_U: Tensor | None,
+        support: int,
+    ) -> None:
+        self._forward = forward
+        self._sketch = sketch
+        self._piece_token_U = piece_token_U
+        self._support = support
+        self._is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
+        if aligned_C is not None:
+            self._is_aligned_N[aligned_C] = True
+        self._hashed: list[tuple[Tensor, Tensor]] = []
+        self._likeliest: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def is_needed(self) -> bool:
+        return self._sketch is not None or bool(self._is_aligned_N.any())
+
+    def look(self, rows: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
+        if self._sketch is not None:
+            hidden_RD, label_R = self._forward.hidden_ND[rows].detach().float(), self._forward.label_N[rows]
+            self._hashed.append(self._sketch.tokens(logits_RV, hidden_RD, label_R.to(logits_RV.device)))
+        wanted_R = self._is_aligned_N[rows].to(logits_RV.device)
+        if self._piece_token_U is not None and wanted_R.any():
+            prob_CU = (logits_RV[wanted_R][:, self._piece_token_U] - log_total_R[wanted_R, None]).exp()
+            prob_CM, piece_CM = prob_CU.topk(min(self._support, len(self._piece_token_U)), dim=1)
+            self._likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
+
+    def sketches(self, num_paths: int) -> Tensor | None:
+        if self._sketch is None:
+            return None
+        empty = torch.zeros(0, self._sketch.dim)
+        error_NW = torch.cat([empty, *(error for error, _ in self._hashed)])
+        hidden_NW = torch.cat([empty, *(hidden for _, hidden in self._hashed)])
+        return self._sketch.paths(error_NW, hidden_NW, self._forward.path_of_N, num_paths)
+
+    def pieces(self) -> PieceView | None:
+        if not self._likeliest:
+            return None
+        return PieceView(
+            piece_CM=torch.cat([piece for piece, _ in self._likeliest]),
+            prob_CM=torch.cat([prob for _, prob in self._likeliest]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,39 +193,55 @@ class PeerWork:
     weight: float
 
 
-def backward(student: Student, forward: Forward, weight_N: Tensor, peer: PeerWork | None) -> dict[str, float]:
+def backward(
+    student: Student, forward: Forward, observation: Observation, weight_N: Tensor, peer: PeerWork | None
+) -> dict[str, float]:
     """Accumulate gradients of ``sum_N w_N nll_N + lambda * mean_C KL_C`` in the student's trainable weights.
+
+    Both terms are sums over rows, so their gradients with respect to the hidden states add up; one backward pass through the
+    decoder carries them on. A student without any weighted row gets no gradient at all.
 
     Returns:
         "sft": the weighted NLL (nats per token), "peer": the mean KL at active positions (nats), 0 where there are none.
     """
-    row_of_C = peer.aligned_C[peer.is_active_C] if peer else torch.zeros(0, dtype=torch.long)
-    slot_N = torch.full((len(weight_N),), -1)
-    slot_N[row_of_C] = peer.is_active_C.nonzero().squeeze(1) if peer else row_of_C
-    rows = ((weight_N > 0) | (slot_N >= 0)).nonzero().squeeze(1)
     gradient_ND = torch.zeros_like(forward.hidden_ND)
-    sft_total, peer_total = 0.0, 0.0
-    for chunk in torch.split(rows, _chunk_rows(student)):
-        hidden_ND = forward.hidden_ND[chunk].detach().requires_grad_()
-        logits_NV = student.logits(hidden_ND).float()
-        sft = (weight_N[chunk].to(student.device) * token_nll(logits_NV, forward.label_N[chunk].to(student.device))).sum()
-        loss = sft
-        is_peer_N = slot_N[chunk] >= 0
-        if peer is not None and is_peer_N.any():
-            slots = slot_N[chunk][is_peer_N]
-            target = PeerTarget(
-                piece_CJ=peer.target.piece_CJ[slots].to(student.device), prob_CK=peer.target.prob_CK[slots].to(student.device)
-            )
-            divergence = piece_cross_entropy(logits_NV[is_peer_N], target, peer.piece_token_U).sum() / len(row_of_C)
-            loss = loss + peer.weight * divergence
-            peer_total += float(divergence.detach())
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert hidden_ND.grad is not None
-        gradient_ND[chunk] = hidden_ND.grad
-        sft_total += float(sft.detach())
-    if len(rows):
+    weight_N = weight_N.to(student.device)
+    if observation.grad_ND is not None:
+        gradient_ND += weight_N[:, None] * observation.grad_ND
+    else:
+        _add_label_gradients(student, forward, weight_N, gradient_ND)
+    divergence = _add_peer_gradients(student, forward, peer, gradient_ND) if peer else 0.0
+    if peer is not None or bool((weight_N > 0).any()):
         forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
-    return {"sft": sft_total, "peer": peer_total}
+    return {"sft": float((weight_N.cpu() * observation.nll_N).sum()), "peer": divergence}
+
+
+def _add_label_gradients(student: Student, forward: Forward, weight_N: Tensor, gradient_ND: Tensor) -> None:
+    """The student loss through autograd, for a head that is trained itself."""
+    for rows in torch.split((weight_N > 0).nonzero().squeeze(1), _chunk_rows(student)):
+        hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
+        nll_R = token_nll(student.logits(hidden_RD).float(), forward.label_N.to(student.device)[rows])
+        (weight_N[rows] * nll_R).sum().backward()  # type: ignore[no-untyped-call]
+        assert hidden_RD.grad is not None
+        gradient_ND[rows] += hidden_RD.grad
+
+
+def _add_peer_gradients(student: Student, forward: Forward, peer: PeerWork, gradient_ND: Tensor) -> float:
+    """The peer loss at the positions where the peers are better; returns its mean KL."""
+    active = peer.is_active_C.nonzero().squeeze(1)
+    total = 0.0
+    for slots in torch.split(active, _chunk_rows(student)):
+        rows = peer.aligned_C[slots]
+        hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
+        target = PeerTarget(
+            piece_CJ=peer.target.piece_CJ[slots].to(student.device), prob_CK=peer.target.prob_CK[slots].to(student.device)
+        )
+        divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, peer.piece_token_U).sum() / len(active)
+        (peer.weight * divergence).backward()  # type: ignore[no-untyped-call]
+        assert hidden_RD.grad is not None
+        gradient_ND[rows] += hidden_RD.grad
+        total += float(divergence.detach())
+    return total
 
 
 def _chunk_rows(student: Student) -> int:

@@ -110,7 +110,7 @@ def joint_step(
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
     weights = [token_weights(weight_P, forward.path_of_N) for weight_P, forward in zip(weight_SP, forwards, strict=True)]
-    losses = team.map(_learn, forwards, weights, peers, optimizers, knobs.is_open_S)
+    losses = team.map(_learn, forwards, observations, weights, peers, optimizers, knobs.is_open_S)
     norms = team.map(_gradient_norm, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
     for optimizer in optimizers:
@@ -167,14 +167,13 @@ def _meet(work: StepWork, forwards: Sequence[Forward], read_PS: Tensor, method: 
 
 def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, meeting: Meeting | None) -> list[Observation]:
     """Observe every student's forward pass; where students meet also its next pieces at the aligned positions."""
-    if method.memory is None and meeting is None:
-        return []
 
     def one(student: Student, index: int) -> Observation:
         return observe(
             student,
             forwards[index],
             num_paths=len(work.paths),
+            is_learning=forwards[index].hidden_ND.requires_grad,
             sketch=method.sketches[index],
             aligned_C=meeting.row_CS[:, index] if meeting else None,
             piece_token_U=method.piece_token_SU[index] if meeting else None,
@@ -223,6 +222,7 @@ def as_seen(work: StepWork, observations: Sequence[Observation]) -> Seen:
 def _learn(
     student: Student,
     forward: Forward,
+    observation: Observation,
     weight_N: Tensor,
     peer: PeerWork | None,
     optimizer: torch.optim.Optimizer | None,
@@ -231,7 +231,7 @@ def _learn(
     if optimizer is None or not is_open:
         return {"sft": 0.0, "peer": 0.0}
     optimizer.zero_grad(set_to_none=True)
-    return backward(student, forward, weight_N, peer)
+    return backward(student, forward, observation, weight_N, peer)
 
 
 def _gradient_norm(student: Student, max_norm: float) -> float:
