@@ -354,6 +354,8 @@ class PeerConfig(_Model):
     """Share of the steps without the peer loss."""
     support: int = Field(64, ge=2, le=4096)
     """Next pieces both tokenizers share that are compared, by the peers' probability; the rest is "other"."""
+    max_paths: int = Field(4, ge=1)
+    """Paths per step that every student reads so that peers can meet there, drawn from the routed ones."""
     max_positions: int = Field(128, ge=1)
     """Aligned positions per step that are compared, drawn at random (each costs a row of logits per student)."""
 

@@ -1,6 +1,6 @@
 """What one student does in a joint step: forward, look without gradient, then the weighted loss and its gradient.
 
-The vocabulary may have 262k entries, so logits exist for a few rows at a time only: `observe` reads what routing and peers need
+The vocabulary may have 262k entries, so logits exist for a few rows at a time only: `glance` reads what routing and peers need
 from them and takes each label's gradient while they are there; `backward` weights those gradients, adds the peer loss (whose
 logits are made again for its few rows) and hands the gradient of the hidden states to autograd.
 
@@ -9,6 +9,7 @@ Shapes: N label tokens of the step in path order, D model width, V vocabulary, P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from qrdistill.losses import PeerTarget, PieceView, piece_cross_entropy, token_nll
 from qrdistill.routing.features import PathState, path_state
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.students import PathTokens, Student, has_frozen_head, pack, read_labels
+from qrdistill.students import LabelReading, PathTokens, Student, has_frozen_head, pack, read_labels
 from qrdistill.training.pool import StepWork
 
 LOGIT_FLOATS = 2**24
@@ -83,103 +84,84 @@ def _is_value(tokens: PathTokens, spans: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.tensor([any(start < stop and end > first for first, stop in spans) for start, end in tokens.response_offsets])
 
 
-def observe(
-    student: Student,
-    forward: Forward,
-    *,
-    num_paths: int,
-    is_learning: bool,
-    sketch: GradientSketch | None = None,
-    aligned_C: Tensor | None = None,
-    piece_token_U: Tensor | None = None,
-    support: int = 64,
-) -> Observation:
-    """Read token losses, ranks and Brier scores, and what the utility and the peers need, from the logits.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to read from a student's logits besides losses."""
 
-    Args:
-        student: whose forward pass it is.
-        forward: its hidden states.
-        num_paths: P.
-        is_learning: also take each label's gradient while its logits are at hand.
-        sketch: hashes last-layer gradients, if the utility wants them.
-        aligned_C: label rows at aligned positions in ascending order, if there are peers.
-        piece_token_U: the student's token of each shared piece, if there are peers.
-        support: pieces reported per aligned position.
-    """
-    viewer = _Viewer(forward, sketch, aligned_C, piece_token_U, support)
-    reading = read_labels(
-        student,
-        forward.hidden_ND,
-        forward.label_N,
-        is_grad=is_learning and has_frozen_head(student),
-        look=viewer.look if viewer.is_needed else None,
-    )
+    is_learning: bool
+    """Also take each label's gradient while its logits are at hand."""
+    sketch: GradientSketch | None
+    """Hashes last-layer gradients, if the utility wants them."""
+    is_aligned_N: Tensor
+    """Label rows at aligned positions, where peers meet."""
+    piece_token_U: Tensor | None
+    """The student's token of each shared piece, if there are peers."""
+    support: int
+    """Pieces reported per aligned position."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Glance:
+    """What one range of label rows shows."""
+
+    reading: LabelReading
+    hashed: list[tuple[Tensor, Tensor]]
+    likeliest: list[tuple[Tensor, Tensor]]
+
+
+def row_ranges(student: Student, forward: Forward) -> list[slice]:
+    """Ranges of label rows that are read independently (by whichever thread is free)."""
+    size = _chunk_rows(student) * 2
+    return [slice(start, start + size) for start in range(0, len(forward.label_N), size)]
+
+
+def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _Glance:
+    """Read token losses, ranks, Brier scores, and what utility and peers need, from the logits of a range of rows."""
+    seen = _Glance(reading=None, hashed=[], likeliest=[])  # type: ignore[arg-type]
+    hidden_ND, label_N, is_aligned_N = forward.hidden_ND[rows].detach(), forward.label_N[rows], wanted.is_aligned_N[rows]
+
+    def look(chunk: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
+        if wanted.sketch is not None:
+            label_R = label_N[chunk].to(logits_RV.device)
+            seen.hashed.append(wanted.sketch.tokens(logits_RV, hidden_ND[chunk].float(), label_R))
+        wanted_R = is_aligned_N[chunk].to(logits_RV.device)
+        if wanted.piece_token_U is not None and wanted_R.any():
+            prob_CU = (logits_RV[wanted_R][:, wanted.piece_token_U] - log_total_R[wanted_R, None]).exp()
+            prob_CM, piece_CM = prob_CU.topk(min(wanted.support, len(wanted.piece_token_U)), dim=1)
+            seen.likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
+
+    is_watched = wanted.sketch is not None or bool(is_aligned_N.any())
+    is_grad = wanted.is_learning and has_frozen_head(student)
+    seen.reading = read_labels(student, hidden_ND, label_N, is_grad=is_grad, look=look if is_watched else None)
+    return seen
+
+
+def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_paths: int) -> Observation:
+    """Join the ranges of one student's rows."""
+    none = torch.zeros(0)
+    nll_N = torch.cat([none, *(glance.reading.nll_N.cpu() for glance in glances)])
+    rank_N = torch.cat([none, *(glance.reading.rank_N.cpu().float() for glance in glances)])
+    brier_N = torch.cat([none, *(glance.reading.brier_N.cpu() for glance in glances)])
+    gradients = [glance.reading.grad_ND for glance in glances if glance.reading.grad_ND is not None]
+    hashed = [pair for glance in glances for pair in glance.hashed]
+    likeliest = [pair for glance in glances for pair in glance.likeliest]
+    sketch_PX = None
+    if wanted.sketch is not None:
+        error_NW, hidden_NW = (torch.cat([torch.zeros(0, wanted.sketch.dim), *column]) for column in _columns(hashed))
+        sketch_PX = wanted.sketch.paths(error_NW, hidden_NW, forward.path_of_N, num_paths)
     return Observation(
-        state=path_state(
-            reading.nll_N.cpu(),
-            reading.rank_N.cpu(),
-            reading.brier_N.cpu(),
-            forward.is_value_N,
-            forward.path_of_N,
-            num_paths,
-        ),
-        nll_N=reading.nll_N.cpu(),
-        grad_ND=reading.grad_ND,
-        sketch_PX=viewer.sketches(num_paths),
-        pieces=viewer.pieces(),
+        state=path_state(nll_N, rank_N, brier_N, forward.is_value_N, forward.path_of_N, num_paths),
+        nll_N=nll_N,
+        grad_ND=torch.cat(gradients) if gradients else None,
+        sketch_PX=sketch_PX,
+        pieces=PieceView(**dict(zip(("piece_CM", "prob_CM"), map(torch.cat, _columns(likeliest)), strict=True)))
+        if likeliest
+        else None,
     )
 
 
-class _Viewer:
-    """Looks at each chunk of logits while it is there: gradient sketches, and next pieces at the aligned positions."""
-
-    def __init__(
-        self,
-        forward: Forward,
-        sketch: GradientSketch | None,
-        aligned_C: Tensor | None,
-        piece_token_U: Tensor | None,
-        support: int,
-    ) -> None:
-        self._forward = forward
-        self._sketch = sketch
-        self._piece_token_U = piece_token_U
-        self._support = support
-        self._is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
-        if aligned_C is not None:
-            self._is_aligned_N[aligned_C] = True
-        self._hashed: list[tuple[Tensor, Tensor]] = []
-        self._likeliest: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def is_needed(self) -> bool:
-        return self._sketch is not None or bool(self._is_aligned_N.any())
-
-    def look(self, rows: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
-        if self._sketch is not None:
-            hidden_RD, label_R = self._forward.hidden_ND[rows].detach().float(), self._forward.label_N[rows]
-            self._hashed.append(self._sketch.tokens(logits_RV, hidden_RD, label_R.to(logits_RV.device)))
-        wanted_R = self._is_aligned_N[rows].to(logits_RV.device)
-        if self._piece_token_U is not None and wanted_R.any():
-            prob_CU = (logits_RV[wanted_R][:, self._piece_token_U] - log_total_R[wanted_R, None]).exp()
-            prob_CM, piece_CM = prob_CU.topk(min(self._support, len(self._piece_token_U)), dim=1)
-            self._likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
-
-    def sketches(self, num_paths: int) -> Tensor | None:
-        if self._sketch is None:
-            return None
-        empty = torch.zeros(0, self._sketch.dim)
-        error_NW = torch.cat([empty, *(error for error, _ in self._hashed)])
-        hidden_NW = torch.cat([empty, *(hidden for _, hidden in self._hashed)])
-        return self._sketch.paths(error_NW, hidden_NW, self._forward.path_of_N, num_paths)
-
-    def pieces(self) -> PieceView | None:
-        if not self._likeliest:
-            return None
-        return PieceView(
-            piece_CM=torch.cat([piece for piece, _ in self._likeliest]),
-            prob_CM=torch.cat([prob for _, prob in self._likeliest]),
-        )
+def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
     1. what each student can do now, from what it showed lately on such paths    u_ps
     2. the policy draws gates                                                    g_ps ~ Bernoulli(p_ps)
-    3. every student reads its paths (with peers: all routed ones)               h_s = forward_s(paths)
+    3. every student reads its paths (with peers: and a few that all read)       h_s = forward_s(paths)
     4. without gradient: losses, ranks, sketches, next pieces
     5. students that do better at a shared text position are the target there    t = mixture of the peers
     6. each student steps on its routed paths and on its better peers            sum_n w_n nll_n + lambda mean_c KL_c
@@ -29,7 +29,17 @@ from qrdistill.routing.policies import Policy, Routing, StepView, step_generator
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Seen, Utility
 from qrdistill.students import Student
-from qrdistill.training.forward import Forward, Observation, PeerWork, backward, observe, run_forward
+from qrdistill.training.forward import (
+    Forward,
+    Observation,
+    PeerWork,
+    Wanted,
+    backward,
+    gather,
+    glance,
+    row_ranges,
+    run_forward,
+)
 from qrdistill.training.peers import Meeting, meet, peer_work
 from qrdistill.training.pool import StepWork
 from qrdistill.training.team import Team
@@ -101,10 +111,11 @@ def joint_step(
     routing = method.policy.route(view)
     gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
     has_peers = knobs.peer_weight > 0
-    read_PS = gate_PS.any(dim=1, keepdim=True).expand_as(gate_PS) if has_peers else gate_PS
+    shared_P = shared_paths(gate_PS, method.peers.max_paths if has_peers else 0, knobs)
+    read_PS = gate_PS | shared_P[:, None]
 
     forwards = read(team, work, read_PS, method.row_tokens)
-    meeting = _meet(work, forwards, read_PS, method, knobs) if has_peers else None
+    meeting = _meet(work, forwards, shared_P, method, knobs) if has_peers else None
     observations = look(team, work, forwards, method, meeting)
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
 
@@ -160,27 +171,43 @@ def read(team: Team, work: StepWork, read_PS: Tensor, row_tokens: int) -> list[F
     return team.map(one, range(len(team.students)))
 
 
-def _meet(work: StepWork, forwards: Sequence[Forward], read_PS: Tensor, method: Method, knobs: StepKnobs) -> Meeting:
+def shared_paths(gate_PS: Tensor, limit: int, knobs: StepKnobs) -> Tensor:
+    """Paths that every student reads so that peers can meet there: at most `limit` of the routed ones, drawn at random."""
+    routed = gate_PS.any(dim=1).nonzero().squeeze(1)
+    chosen = torch.randperm(len(routed), generator=step_generator(knobs.seed, "shared", knobs.step))[:limit]
+    shared_P = torch.zeros(len(gate_PS), dtype=torch.bool)
+    shared_P[routed[chosen]] = True
+    return shared_P
+
+
+def _meet(work: StepWork, forwards: Sequence[Forward], shared_P: Tensor, method: Method, knobs: StepKnobs) -> Meeting:
     generator = step_generator(knobs.seed, "meet", knobs.step)
-    return meet(work, forwards, is_read_P=read_PS[:, 0], limit=method.peers.max_positions, generator=generator)
+    return meet(work, forwards, is_read_P=shared_P, limit=method.peers.max_positions, generator=generator)
 
 
 def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, meeting: Meeting | None) -> list[Observation]:
-    """Observe every student's forward pass; where students meet also its next pieces at the aligned positions."""
+    """Observe every student's forward pass; where students meet also its next pieces at the aligned positions.
 
-    def one(student: Student, index: int) -> Observation:
-        return observe(
-            student,
-            forwards[index],
-            num_paths=len(work.paths),
-            is_learning=forwards[index].hidden_ND.requires_grad,
-            sketch=method.sketches[index],
-            aligned_C=meeting.row_CS[:, index] if meeting else None,
-            piece_token_U=method.piece_token_SU[index] if meeting else None,
-            support=method.peers.support,
-        )
+    The head of a large vocabulary costs as much as the rest of a student, so label rows are shared out between all threads.
+    """
+    wanted = [_wanted(index, forward, method, meeting) for index, forward in enumerate(forwards)]
+    jobs = [(index, rows) for index, student in enumerate(team.students) for rows in row_ranges(student, forwards[index])]
+    seen = team.share(lambda index, rows: glance(team.students[index], forwards[index], wanted[index], rows), jobs)
+    mine = [[part for (owner, _), part in zip(jobs, seen, strict=True) if owner == index] for index in range(len(forwards))]
+    return [gather(forward, wanted[index], mine[index], num_paths=len(work.paths)) for index, forward in enumerate(forwards)]
 
-    return team.map(one, range(len(team.students)))
+
+def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None) -> Wanted:
+    is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
+    if meeting is not None:
+        is_aligned_N[meeting.row_CS[:, index]] = True
+    return Wanted(
+        is_learning=forward.hidden_ND.requires_grad,
+        sketch=method.sketches[index],
+        is_aligned_N=is_aligned_N,
+        piece_token_U=method.piece_token_SU[index] if meeting is not None else None,
+        support=method.peers.support,
+    )
 
 
 def teach(

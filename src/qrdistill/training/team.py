@@ -35,6 +35,10 @@ class Team:
         futures = [self._pool.submit(function, *row) for row in zip(self.students, *columns, strict=True)]
         return [future.result() for future in futures]
 
+    def share(self, function: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> list[T]:
+        """``function(*job)`` for every job, each on whichever thread is free; results in the order of the jobs."""
+        return [future.result() for future in [self._pool.submit(function, *job) for job in jobs]]
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown()
