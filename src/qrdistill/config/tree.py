@@ -18,6 +18,7 @@ from qrdistill.config.endpoints import (
     OpenAICompatibleTeacherConfig,
     StyleConfig,
 )
+from qrdistill.config.method import MethodConfig
 from qrdistill.types import AnswerKind
 
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -237,134 +238,7 @@ class StudentConfig(_Model):
     """`auto`: the tokenizer's chat template where it has one, else a plain question / answer layout."""
 
 
-# --- method --------------------------------------------------------------------------------------------------------------
-
-
-class SketchUtilityConfig(_Model):
-    """Cosine of a path's last-layer gradient sketch with the validation paths' running mean (METHOD section 4)."""
-
-    kind: Literal["sketch"] = "sketch"
-    dim: int = Field(64, ge=8, le=512)
-    """Width each factor of the gradient is hashed to."""
-    top_tokens: int = Field(50, ge=1)
-    """Columns of the softmax error that are kept, besides the label's."""
-    decay: Fraction = 0.9
-    """Decay of the running mean over validation paths, per probe."""
-
-
-class ValueUtilityConfig(_Model):
-    """Share of a style's paths whose answer-determining tokens a student all gets right under teacher forcing.
-
-    Counted per student, style and task family on validation paths and on training paths before they are first trained on.
-    """
-
-    kind: Literal["value"] = "value"
-    decay: Fraction = 0.95
-    """Forgetting per optimizer step: old evidence fades as the student learns."""
-    prior_strength: float = Field(8.0, gt=0)
-    """Paths' worth of weight on the estimate from single tokens (see `qrdistill.routing.utility`)."""
-
-
-UtilityConfig = Annotated[SketchUtilityConfig | ValueUtilityConfig, Field(discriminator="kind")]
-
-
-class PackageEncoderConfig(_Model):
-    """all-MiniLM-L6-v2 from an ordinary Python package (384 dimensions)."""
-
-    kind: Literal["package"] = "package"
-
-
-class HubEncoderConfig(_Model):
-    """Any sentence-transformers model: a hub id or a local folder."""
-
-    kind: Literal["hub"] = "hub"
-    id: str
-    revision: str = "main"
-
-
-class NgramEncoderConfig(_Model):
-    """Hashed character n-grams: needs no model; for tests and as a cheap control."""
-
-    kind: Literal["ngram"] = "ngram"
-    dim: int = Field(256, ge=16, le=4096)
-
-
-EncoderConfig = Annotated[PackageEncoderConfig | HubEncoderConfig | NgramEncoderConfig, Field(discriminator="kind")]
-
-
-class QRDistillPolicyConfig(_Model):
-    """The default: a trained router with independent Bernoulli gates per path and student."""
-
-    kind: Literal["qrdistill"] = "qrdistill"
-    budget: float = Field(3.0, gt=0)
-    """Paths per question and student the budget controller aims at (rho0 = budget / paths of the question)."""
-    temperature: float = Field(1.0, gt=0)
-    epsilon: Fraction = 0.1
-    """Exploration: p = (1 - epsilon) sigmoid(a / temperature) + epsilon rho0."""
-    learning_rate: float = Field(1e-2, gt=0)
-    """Peak learning rate of the router's own AdamW."""
-    hidden: int = Field(64, ge=4)
-    weight_penalty: float = Field(1e-3, ge=0)
-    """Penalty on squared gate logits, keeps gates away from saturation."""
-    bias_step: float = Field(0.01, ge=0)
-    """Step of the budget bias b_s, outside the gradient."""
-    warmup_frac: Fraction = 0.1
-    """Share of the steps with p = rho0 (random subsets) while the router only learns."""
-    utility: UtilityConfig = ValueUtilityConfig()
-    """What the router is taught to predict; measured on held-out paths, never the training loss of the same batch."""
-    encoder: EncoderConfig = PackageEncoderConfig()
-    """Frozen text encoder of questions and paths."""
-    probe_steps: int = Field(4, ge=1)
-    """Every so many steps the students are probed on validation questions."""
-    probe_questions: int = Field(2, ge=1)
-    """Validation questions per probe (in rotation)."""
-
-
-class AllPolicyConfig(_Model):
-    """Every kept path goes to every student (plain multi-path SFT)."""
-
-    kind: Literal["all"] = "all"
-
-
-class RandomPolicyConfig(_Model):
-    """A fresh random subset of each question's paths every epoch (RS2): the honest baseline."""
-
-    kind: Literal["random"] = "random"
-    budget: float = Field(3.0, gt=0)
-
-
-class SinglePathPolicyConfig(_Model):
-    """One style only; where a question lacks it, the question is skipped."""
-
-    kind: Literal["single_path"] = "single_path"
-    style: str = "cot"
-
-
-PolicyConfig = Annotated[
-    QRDistillPolicyConfig | AllPolicyConfig | RandomPolicyConfig | SinglePathPolicyConfig, Field(discriminator="kind")
-]
-
-
-class PeerConfig(_Model):
-    """Students teach each other at text positions that are token boundaries for all of them."""
-
-    weight: float = Field(0.2, ge=0)
-    """lambda, reached linearly after the warm-up; 0 switches peers off."""
-    warmup_frac: Fraction = 0.2
-    """Share of the steps without the peer loss."""
-    support: int = Field(64, ge=2, le=4096)
-    """Next pieces both tokenizers share that are compared, by the peers' probability; the rest is "other"."""
-    max_paths: int = Field(4, ge=1)
-    """Paths per step that every student reads so that peers can meet there, drawn from the routed ones."""
-    max_positions: int = Field(128, ge=1)
-    """Aligned positions per step that are compared, drawn at random (each costs a row of logits per student)."""
-
-
-class MethodConfig(_Model):
-    """Routing and collaboration."""
-
-    policy: PolicyConfig = QRDistillPolicyConfig()
-    peers: PeerConfig = PeerConfig()
+# --- training -----------------------------------------------------------------------------------------------------------
 
 
 class TrainingConfig(_Model):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qrdistill.config import EncoderConfig, content_hash
-from qrdistill.config.tree import HubEncoderConfig, NgramEncoderConfig, PackageEncoderConfig
+from qrdistill.config.method import HubEncoderConfig, NgramEncoderConfig, PackageEncoderConfig
 from qrdistill.errors import ConfigError
 from qrdistill.store import write_bytes
 

@@ -11,8 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qrdistill.config.method import FeatureName
+
 RANK_CAP = 100
-FEATURES = ("nll_per_byte", "rank_surprisal", "brier_nll", "value_right", "log_tokens", "quality", "utility")
+FEATURES: tuple[FeatureName, ...] = (
+    "nll_per_byte",
+    "rank_surprisal",
+    "brier_nll",
+    "value_right",
+    "log_tokens",
+    "quality",
+    "utility",
+)
 NUM_MEASURED = 4
 """Features that come from forward passes; the others are known beforehand."""
 """Names of the F features, in order. `utility` is the running utility of the path (0 where it is not known yet)."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from qrdistill.config.tree import SketchUtilityConfig, ValueUtilityConfig
+from qrdistill.config.method import SketchUtilityConfig, ValueUtilityConfig
 from qrdistill.routing.features import PathState
 
 

@@ -12,6 +12,7 @@
       batches/            request and result files of teachers asked through files
       checkpoints/        training state, one folder a step
       students/NAME/      the trained adapters
+      router.safetensors  the trained router
       report.html, report.md
 
 Stages run in the order of `STAGES`. Each has a fingerprint: the hash of its version, of the config sections it reads and of
@@ -49,7 +50,7 @@ _SECTIONS: dict[Stage, tuple[str, ...]] = {
     "evaluate": ("evaluation",),
     "report": ("report", "name"),
 }
-_OUTPUTS = ("exports/*", "students/**/*", "metrics.jsonl", "report.html", "report.md")
+_OUTPUTS = ("exports/*", "students/**/*", "router.safetensors", "metrics.jsonl", "report.html", "report.md")
 _LEFTOVERS = {"lock", ".config.yaml.tmp", "crash.txt"}
 """What a folder may hold before it has a config: a run that was killed at its very start."""
 _CONFIG_HEADER = "# Change settings with --set and --update, not by hand. SHA-256 of what follows: "
@@ -274,6 +275,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Folder of the training checkpoints."""
         return self.folder / "checkpoints"
+
+    @property
+    def router(self) -> Path:
+        """File of what the policy had learned when training ended (absent when it does not learn)."""
+        return self.folder / "router.safetensors"
 
     @property
     def metrics(self) -> Path:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from qrdistill.config import Config, TrainingConfig, content_hash
 from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.encoder import encode
 from qrdistill.routing.features import StateMemory
-from qrdistill.routing.policies import Policy, make_policy, step_generator
+from qrdistill.routing.policies import make_policy
+from qrdistill.routing.policy import Policy, Setting, step_generator
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Utility, make_utility
 from qrdistill.store import Run, export_records, write_text
@@ -133,10 +135,12 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
             policy=policy
             or make_policy(
                 kind,
-                num_students=len(students),
-                embed_dim=width,
-                start_prob=min(getattr(kind, "budget", 1.0) / mean_paths, 1.0),
-                seed=config.seed,
+                Setting(
+                    students=tuple(student.name for student in students),
+                    seed=config.seed,
+                    embed_dim=width,
+                    start_prob=min(getattr(kind, "budget", 1.0) / mean_paths, 1.0),
+                ),
             ),
             utility=utility,
             memory=_make_memory(config, groups) if utility else None,
@@ -232,6 +236,7 @@ def _knobs(trainer: Trainer) -> StepKnobs:
     return StepKnobs(
         step=trainer.step,
         seed=trainer.config.seed,
+        epoch=trainer.step // trainer.steps_per_epoch,
         progress=progress,
         peer_weight=peers.weight * max(ramp, 0.0) if len(trainer.team.students) > 1 else 0.0,
         is_first_sight=trainer.step < trainer.steps_per_epoch,
@@ -358,6 +363,8 @@ def _finish(trainer: Trainer) -> None:
     for student in trainer.team.students:
         if student.trainable():
             student.save(run.student_folder(student.name))
+    if learned := trainer.method.policy.state():
+        save_file(learned, run.router)
     routes = run.ledger.all(Route)
     export_records(run.exports, "routes", routes)
     names = [student.name for student in trainer.team.students]

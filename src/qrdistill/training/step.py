@@ -25,7 +25,7 @@ from qrdistill.config import PeerConfig
 from qrdistill.errors import DataError
 from qrdistill.losses import token_weights
 from qrdistill.routing.features import StateMemory
-from qrdistill.routing.policies import Policy, Routing, StepView, step_generator
+from qrdistill.routing.policy import Evidence, Policy, Routing, StepView, step_generator
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Seen, Utility
 from qrdistill.students import Student
@@ -67,6 +67,7 @@ class StepKnobs:
 
     step: int
     seed: int
+    epoch: int
     progress: float
     peer_weight: float
     is_first_sight: bool
@@ -112,7 +113,7 @@ def joint_step(
     gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
     has_peers = knobs.peer_weight > 0
     shared_P = shared_paths(gate_PS, method.peers.max_paths if has_peers else 0, knobs)
-    read_PS = gate_PS | shared_P[:, None]
+    read_PS = gate_PS | shared_P[:, None] | method.policy.reads_all
 
     forwards = read(team, work, read_PS, method.row_tokens)
     meeting = _meet(work, forwards, shared_P, method, knobs) if has_peers else None
@@ -129,7 +130,7 @@ def joint_step(
             optimizer.step()
 
     utility_PS = take_in(work, observations, method, knobs)
-    metrics |= method.policy.learn(view, utility_PS)
+    metrics |= method.policy.learn(view, evidence(work, observations, utility_PS))
     return StepResult(
         routing=Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS),
         utility_PS=utility_PS,
@@ -158,6 +159,8 @@ def look_back(work: StepWork, embeddings: tuple[Tensor, Tensor], method: Method,
         question_PE=embeddings[0],
         path_PE=embeddings[1],
         state_PSF=state_PSF,
+        epoch=knobs.epoch,
+        path_ids=tuple(path.path.id for path in work.paths),
     )
 
 
@@ -233,6 +236,16 @@ def take_in(work: StepWork, observations: Sequence[Observation], method: Method,
         method.utility.witness(seen)
     method.memory.witness(method.memory.groups(work.styles, work.families), seen.states, work.bytes_P)
     return utility_PS
+
+
+def evidence(work: StepWork, observations: Sequence[Observation], utility_PS: Tensor) -> Evidence:
+    """What the policy may learn from."""
+    return Evidence(
+        utility_PS=utility_PS,
+        nll_PS=torch.stack([observation.state.nll_P for observation in observations], dim=1),
+        tokens_PS=torch.stack([observation.state.num_tokens_P for observation in observations], dim=1),
+        quality_P=work.quality_P,
+    )
 
 
 def as_seen(work: StepWork, observations: Sequence[Observation]) -> Seen:

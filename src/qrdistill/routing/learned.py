@@ -1,0 +1,90 @@
+"""The trained router as a policy (METHOD section 4, "Gate" and "Router loss").
+
+Shapes: P paths, S students, E embedding width, F learning-state features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from qrdistill.config import content_hash
+from qrdistill.config.method import FrozenRouterPolicyConfig, QRDistillPolicyConfig
+from qrdistill.routing.features import FEATURES, standardise_within
+from qrdistill.routing.objective import budget_bias_step, router_loss
+from qrdistill.routing.policy import Evidence, Routing, Setting, StepView, budget_share, step_generator
+from qrdistill.routing.router import Router
+
+
+class QRDistillPolicy:
+    """The trained router with independent Bernoulli gates (METHOD section 4).
+
+    ``p = (1 - eps) sigmoid(a / tau) + eps rho0``, ``g ~ Bernoulli(p)``. While fewer than `warmup_frac` of the steps are done,
+    p = rho0 and the router only learns.
+    """
+
+    reads_all = False
+
+    def __init__(self, config: QRDistillPolicyConfig | FrozenRouterPolicyConfig, setting: Setting) -> None:
+        self.config = config
+        self.seed = setting.seed
+        self.router = Router(
+            embed_dim=setting.embed_dim,
+            num_features=len(FEATURES),
+            num_students=len(setting.students),
+            hidden=config.hidden,
+            start_prob=setting.start_prob,
+            seed=int(content_hash([setting.seed, "router"]), 16) % 2**62,
+        )
+        self.optimizer = torch.optim.AdamW(self.router.parameters(), lr=config.learning_rate, weight_decay=0.0)
+
+    def route(self, view: StepView) -> Routing:
+        """Draw gates from the router's probabilities."""
+        with torch.no_grad():
+            prob_PS = self._probabilities(self._logits(view), view)
+            if view.progress < self.config.warmup_frac:
+                prob_PS = budget_share(view.question_of_P, self.config.budget)[:, None].expand_as(prob_PS)
+            uniform_PS = torch.rand(prob_PS.shape, generator=step_generator(self.seed, "gates", view.step))
+            return Routing(prob_PS=prob_PS, gate_PS=uniform_PS < prob_PS)
+
+    def learn(self, view: StepView, evidence: Evidence) -> dict[str, float]:
+        """One AdamW step on the router loss, then one step of the budget controller."""
+        logit_PS = self._logits(view)
+        prob_PS = self._probabilities(logit_PS, view)
+        advantage_PS = standardise_within(evidence.utility_PS, view.question_of_P)
+        loss = router_loss(logit_PS, prob_PS, advantage_PS, weight_penalty=self.config.weight_penalty)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.router.parameters(), 1.0)
+        self.optimizer.step()
+        target_P = budget_share(view.question_of_P, self.config.budget)
+        self.router.bias_S = budget_bias_step(self.router.bias_S, prob_PS.detach(), target_P, step=self.config.bias_step)
+        entropy = torch.special.entr(prob_PS.detach()) + torch.special.entr(1 - prob_PS.detach())
+        return {"loss/router": float(loss.detach()), "routing/entropy_nats": float(entropy.mean())}
+
+    def state(self) -> dict[str, Tensor]:
+        """Router weights and its optimizer's moments."""
+        tensors = {f"router/{name}": value.detach().clone() for name, value in self.router.state_dict().items()}
+        for name, parameter in self.router.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = value.detach().clone()
+        return tensors
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Restore router and optimizer."""
+        self.router.load_state_dict({k.removeprefix("router/"): v for k, v in state.items() if k.startswith("router/")})
+        for name, parameter in self.router.named_parameters():
+            prefix = f"optimizer/{name}/"
+            moments = {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
+            if moments:
+                self.optimizer.state[parameter] = moments
+
+    def _logits(self, view: StepView) -> Tensor:
+        assert view.state_PSF is not None, "the router needs learning-state features"
+        logits: Tensor = self.router(view.question_PE, view.path_PE, view.state_PSF)
+        return logits
+
+    def _probabilities(self, logit_PS: Tensor, view: StepView) -> Tensor:
+        share_P1 = budget_share(view.question_of_P, self.config.budget)[:, None]
+        epsilon = self.config.epsilon
+        return (1 - epsilon) * torch.sigmoid(logit_PS / self.config.temperature) + epsilon * share_P1
