@@ -174,8 +174,33 @@ class ByStylePolicyConfig(_Model):
     """Style -> names of students, for example {cot: [llama], fact: [llama, gemma]}."""
 
 
+class PaperPolicyConfig(_Model):
+    """The paper's router as its text intends: independent straight-through Gumbel gates, entropy maximised."""
+
+    kind: Literal["paper"] = "paper"
+    entropy_weight: float = Field(0.01, ge=0)
+    """lambda1 of eq 9."""
+    temperature: float = Field(1.0, gt=0)
+    """tau of the Gumbel gates."""
+    learning_rate: float = Field(1e-3, gt=0)
+    hidden: int = Field(64, ge=4)
+    encoder: EncoderConfig = PackageEncoderConfig()
+
+
+class ReleasedPolicyConfig(_Model):
+    """What the authors' code does: a random drop of rows by a router that receives no gradient."""
+
+    kind: Literal["released"] = "released"
+    drop_frac: Fraction = 0.25
+    """Share of (path, student) rows that are dropped."""
+    hidden: int = Field(64, ge=4)
+    encoder: EncoderConfig = PackageEncoderConfig()
+
+
 PolicyConfig = Annotated[
     QRDistillPolicyConfig
+    | PaperPolicyConfig
+    | ReleasedPolicyConfig
     | ScorePolicyConfig
     | AllPolicyConfig
     | RandomPolicyConfig
@@ -195,9 +220,11 @@ class PeerConfig(_Model):
 
     kind: Literal["text"] = "text"
     weight: float = Field(0.2, ge=0)
-    """lambda, reached linearly after the warm-up; 0 switches peers off."""
+    """lambda; 0 switches peers off."""
     warmup_frac: Fraction = 0.2
     """Share of the steps without the peer loss."""
+    ramp: Literal["linear", "constant"] = "linear"
+    """After the warm-up lambda rises linearly to the last step, or is there at once."""
     support: int = Field(64, ge=2, le=4096)
     """Next pieces both tokenizers share that are compared, by the peers' probability; the rest is "other"."""
     max_paths: int = Field(4, ge=1)
@@ -206,16 +233,68 @@ class PeerConfig(_Model):
     """Aligned positions per step that are compared, drawn at random (each costs a row of logits per student)."""
 
 
+class FeaturePeerConfig(_Model):
+    """The paper's peer loss on projected hidden states (eq 5-8); the defaults are the form that cannot collapse."""
+
+    kind: Literal["feature"] = "feature"
+    weight: float = Field(0.2, ge=0)
+    """lambda2; 0 switches peers off."""
+    warmup_frac: Fraction = 0.2
+    """Share of the steps without the peer loss."""
+    ramp: Literal["linear", "constant"] = "linear"
+    """After the warm-up lambda rises linearly to the last step, or is there at once."""
+    dim: int = Field(128, ge=2, le=4096)
+    """Width of the shared space (at most the width of the narrowest student)."""
+    projection: Literal["orthogonal", "trainable", "random"] = "orthogonal"
+    """Fixed orthonormal rows; learned from the peer loss (can collapse); or a fixed Gaussian matrix."""
+    positions: Literal["text", "index"] = "text"
+    """Where students are compared: at shared text positions, or at the same token index, padding and unrouted rows as zeros."""
+    target: Literal["leave_one_out", "ensemble"] = "leave_one_out"
+    """The peers alone, or everybody weighted by competence (eq 6-7)."""
+    is_target_detached: bool = True
+    """Whether the target gets no gradient."""
+    is_normalised: bool = True
+    """Whether rows are compared at unit length (1 - cosine) or by squared distance."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Of trainable projections and competence heads."""
+    max_paths: int = Field(4, ge=1)
+    """Paths per step that every student reads so that peers can meet there, drawn from the routed ones."""
+    max_positions: int = Field(1024, ge=1)
+    """Positions per step that are compared, drawn at random."""
+
+
 def _kind_of_peers(value: Any) -> str:
     """Peers without a kind are "text", the default."""
     return str(value.get("kind", "text") if isinstance(value, dict) else value.kind)
 
 
-PeersConfig = Annotated[Annotated[PeerConfig, Tag("text")], Discriminator(_kind_of_peers)]
+PeersConfig = Annotated[
+    Annotated[PeerConfig, Tag("text")] | Annotated[FeaturePeerConfig, Tag("feature")], Discriminator(_kind_of_peers)
+]
 
 
 class MethodConfig(_Model):
     """Routing and collaboration."""
 
     policy: PolicyConfig = QRDistillPolicyConfig()
-    peers: PeerConfig = PeerConfig()
+    peers: PeersConfig = PeerConfig()
+    training_prompt: Literal["plain", "style"] = "plain"
+    """Prompt that training paths stand behind: the plain test-time one, or the one the teacher got for the path's style."""
+
+
+_PAPER_PEERS = FeaturePeerConfig(
+    weight=0.1, warmup_frac=0.0, ramp="constant", target="ensemble", is_normalised=False, max_paths=4096, max_positions=4096
+)
+METHODS: dict[str, MethodConfig] = {
+    "qrdistill": MethodConfig(),
+    "paper": MethodConfig(
+        policy=PaperPolicyConfig(),
+        peers=_PAPER_PEERS.model_copy(update={"projection": "trainable", "is_target_detached": False}),
+    ),
+    "released": MethodConfig(
+        policy=ReleasedPolicyConfig(),
+        peers=_PAPER_PEERS.model_copy(update={"projection": "random", "positions": "index"}),
+        training_prompt="style",
+    ),
+}
+"""The named methods (METHOD section 3)."""

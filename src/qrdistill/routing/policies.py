@@ -7,6 +7,7 @@ from typing import Any
 
 from qrdistill.routing.fixed import AllPolicy, ByStylePolicy, RandomPolicy, ScorePolicy, SinglePathPolicy
 from qrdistill.routing.learned import QRDistillPolicy
+from qrdistill.routing.paper import PaperPolicy, ReleasedPolicy
 from qrdistill.routing.policy import Policy, Setting
 from qrdistill.routing.replay import FrozenPolicy, FrozenRouterPolicy
 
@@ -18,6 +19,8 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "score": ScorePolicy,
     "frozen": FrozenPolicy,
     "frozen_router": FrozenRouterPolicy,
+    "paper": PaperPolicy,
+    "released": ReleasedPolicy,
     "qrdistill": QRDistillPolicy,
 }
 """kind -> class built with (config, setting)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,15 +49,17 @@ class Observation:
     """Gradient of each label's nll with respect to its hidden state; None where the head itself is trained."""
     sketch_PX: Tensor | None
     pieces: PieceView | None
+    feature_CD: Tensor | None = None
+    """Hidden states where peers compare them; zeros where the student has no such position."""
 
 
 def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tensor, row_tokens: int) -> Forward:
     """Hidden states of the paths a student reads, prompts shared, in rows of at most `row_tokens` tokens."""
     read = is_read_P.tolist()
-    by_question: list[list[PathTokens]] = [[] for _ in work.questions]
-    for path, question, is_read in zip(work.paths, work.question_of_P.tolist(), read, strict=True):
+    by_prompt: dict[tuple[int, ...], list[PathTokens]] = {}
+    for path, is_read in zip(work.paths, read, strict=True):
         if is_read:
-            by_question[question].append(path.tokens[index])
+            by_prompt.setdefault(path.tokens[index].prompt_ids, []).append(path.tokens[index])
     number = {path.path.id: position for position, path in enumerate(work.paths)}
     hidden = [torch.zeros(0, student.width, device=student.device)]
     labels, owners, values = (
@@ -64,7 +67,7 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         [torch.zeros(0, dtype=torch.long)],
         [torch.zeros(0, dtype=torch.bool)],
     )
-    for batch in pack([paths for paths in by_question if paths], row_tokens):
+    for batch in pack(list(by_prompt.values()), row_tokens):
         hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
         labels.append(batch.label_N)
         owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids])[batch.path_of_N])
@@ -85,6 +88,20 @@ def _is_value(tokens: PathTokens, spans: tuple[tuple[int, int], ...]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerWish:
+    """What a meeting with peers needs from one student's forward pass."""
+
+    is_aligned_N: Tensor
+    """Label rows whose likeliest shared pieces are read."""
+    piece_token_U: Tensor | None
+    """The student's token of each shared piece, if pieces are read."""
+    support: int
+    """Pieces reported per row."""
+    feature_row_C: Tensor | None
+    """Label rows whose hidden states are read (-1: none), if features are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What to read from a student's logits besides losses."""
 
@@ -92,12 +109,8 @@ class Wanted:
     """Also take each label's gradient while its logits are at hand."""
     sketch: GradientSketch | None
     """Hashes last-layer gradients, if the utility wants them."""
-    is_aligned_N: Tensor
-    """Label rows at aligned positions, where peers meet."""
-    piece_token_U: Tensor | None
-    """The student's token of each shared piece, if there are peers."""
-    support: int
-    """Pieces reported per aligned position."""
+    peers: PeerWish | None
+    """What the peers need; None where nobody meets."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,16 +131,17 @@ def row_ranges(student: Student, forward: Forward) -> list[slice]:
 def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _Glance:
     """Read token losses, ranks, Brier scores, and what utility and peers need, from the logits of a range of rows."""
     seen = _Glance(reading=None, hashed=[], likeliest=[])  # type: ignore[arg-type]
-    hidden_ND, label_N, is_aligned_N = forward.hidden_ND[rows].detach(), forward.label_N[rows], wanted.is_aligned_N[rows]
+    hidden_ND, label_N, peers = forward.hidden_ND[rows].detach(), forward.label_N[rows], wanted.peers
+    is_aligned_N = peers.is_aligned_N[rows] if peers is not None else torch.zeros(len(label_N), dtype=torch.bool)
 
     def look(chunk: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
         if wanted.sketch is not None:
             label_R = label_N[chunk].to(logits_RV.device)
             seen.hashed.append(wanted.sketch.tokens(logits_RV, hidden_ND[chunk].float(), label_R))
         wanted_R = is_aligned_N[chunk].to(logits_RV.device)
-        if wanted.piece_token_U is not None and wanted_R.any():
-            prob_CU = (logits_RV[wanted_R][:, wanted.piece_token_U] - log_total_R[wanted_R, None]).exp()
-            prob_CM, piece_CM = prob_CU.topk(min(wanted.support, len(wanted.piece_token_U)), dim=1)
+        if peers is not None and peers.piece_token_U is not None and wanted_R.any():
+            prob_CU = (logits_RV[wanted_R][:, peers.piece_token_U] - log_total_R[wanted_R, None]).exp()
+            prob_CM, piece_CM = prob_CU.topk(min(peers.support, len(peers.piece_token_U)), dim=1)
             seen.likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
 
     is_watched = wanted.sketch is not None or bool(is_aligned_N.any())
@@ -157,16 +171,49 @@ def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_
         pieces=PieceView(**dict(zip(("piece_CM", "prob_CM"), map(torch.cat, _columns(likeliest)), strict=True)))
         if likeliest
         else None,
+        feature_CD=_features(forward, wanted.peers.feature_row_C) if wanted.peers is not None else None,
     )
+
+
+def _features(forward: Forward, row_C: Tensor | None) -> Tensor | None:
+    """Detached hidden states of chosen label rows on the CPU; zeros for row -1."""
+    if row_C is None:
+        return None
+    padded = torch.cat([forward.hidden_ND.detach().float().cpu(), torch.zeros(1, forward.hidden_ND.shape[1])])
+    return padded[row_C]
 
 
 def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     return [first for first, _ in pairs], [second for _, second in pairs]
 
 
+class PeerTerm(Protocol):
+    """The peer loss of one student at one step."""
+
+    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+        """Add its gradient in the hidden states; returns its value (without lambda)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureWork:
+    """A term whose gradient in some hidden states is known already."""
+
+    row_C: Tensor
+    """Label rows; -1: none."""
+    grad_CD: Tensor
+    value: float
+
+    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+        """Put the gradient where it belongs."""
+        is_real_C = self.row_C >= 0
+        grad_CD = self.grad_CD[is_real_C].to(gradient_ND.device, gradient_ND.dtype)
+        gradient_ND.index_add_(0, self.row_C[is_real_C].to(gradient_ND.device), grad_CD)
+        return self.value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerWork:
-    """The peer loss of one student at one step: where, what to match, and the weight lambda of its mean."""
+    """KL to the peers' mixture at aligned positions: where, what to match, and the weight lambda of its mean."""
 
     aligned_C: Tensor
     is_active_C: Tensor
@@ -174,9 +221,26 @@ class PeerWork:
     piece_token_U: Tensor
     weight: float
 
+    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+        """At the positions where the peers are better; returns the mean KL there."""
+        active = self.is_active_C.nonzero().squeeze(1)
+        total = 0.0
+        for slots in torch.split(active, _chunk_rows(student)):
+            rows = self.aligned_C[slots]
+            hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
+            target = PeerTarget(
+                piece_CJ=self.target.piece_CJ[slots].to(student.device), prob_CK=self.target.prob_CK[slots].to(student.device)
+            )
+            divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, self.piece_token_U).sum() / len(active)
+            (self.weight * divergence).backward()  # type: ignore[no-untyped-call]
+            assert hidden_RD.grad is not None
+            gradient_ND[rows] += hidden_RD.grad
+            total += float(divergence.detach())
+        return total
+
 
 def backward(
-    student: Student, forward: Forward, observation: Observation, weight_N: Tensor, peer: PeerWork | None
+    student: Student, forward: Forward, observation: Observation, weight_N: Tensor, peer: PeerTerm | None
 ) -> dict[str, float]:
     """Accumulate gradients of ``sum_N w_N nll_N + lambda * mean_C KL_C`` in the student's trainable weights.
 
@@ -184,7 +248,7 @@ def backward(
     decoder carries them on. A student without any weighted row gets no gradient at all.
 
     Returns:
-        "sft": the weighted NLL (nats per token), "peer": the mean KL at active positions (nats), 0 where there are none.
+        "sft": the weighted NLL (nats per token), "peer": the value of the peer term, 0 where there is none.
     """
     gradient_ND = torch.zeros_like(forward.hidden_ND)
     weight_N = weight_N.to(student.device)
@@ -192,7 +256,7 @@ def backward(
         gradient_ND += weight_N[:, None] * observation.grad_ND
     else:
         _add_label_gradients(student, forward, weight_N, gradient_ND)
-    divergence = _add_peer_gradients(student, forward, peer, gradient_ND) if peer else 0.0
+    divergence = peer.add_gradients(student, forward, gradient_ND) if peer is not None else 0.0
     if peer is not None or bool((weight_N > 0).any()):
         forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
     return {"sft": float((weight_N.cpu() * observation.nll_N).sum()), "peer": divergence}
@@ -206,24 +270,6 @@ def _add_label_gradients(student: Student, forward: Forward, weight_N: Tensor, g
         (weight_N[rows] * nll_R).sum().backward()  # type: ignore[no-untyped-call]
         assert hidden_RD.grad is not None
         gradient_ND[rows] += hidden_RD.grad
-
-
-def _add_peer_gradients(student: Student, forward: Forward, peer: PeerWork, gradient_ND: Tensor) -> float:
-    """The peer loss at the positions where the peers are better; returns its mean KL."""
-    active = peer.is_active_C.nonzero().squeeze(1)
-    total = 0.0
-    for slots in torch.split(active, _chunk_rows(student)):
-        rows = peer.aligned_C[slots]
-        hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
-        target = PeerTarget(
-            piece_CJ=peer.target.piece_CJ[slots].to(student.device), prob_CK=peer.target.prob_CK[slots].to(student.device)
-        )
-        divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, peer.piece_token_U).sum() / len(active)
-        (peer.weight * divergence).backward()  # type: ignore[no-untyped-call]
-        assert hidden_RD.grad is not None
-        gradient_ND[rows] += hidden_RD.grad
-        total += float(divergence.detach())
-    return total
 
 
 def _chunk_rows(student: Student) -> int:

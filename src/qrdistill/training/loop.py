@@ -23,7 +23,6 @@ from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import Utility, make_utility
 from qrdistill.store import Run, export_records, write_text
 from qrdistill.students import Student
-from qrdistill.students.align import shared_pieces
 from qrdistill.training.checkpoint import (
     Checkpoint,
     clear_checkpoints,
@@ -32,6 +31,7 @@ from qrdistill.training.checkpoint import (
     save_checkpoint,
     student_tensors,
 )
+from qrdistill.training.peers import make_peers
 from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
 from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, read
 from qrdistill.training.team import Team, load_team
@@ -145,8 +145,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
             utility=utility,
             memory=_make_memory(config, groups) if utility else None,
             sketches=[_make_sketch(config, student) for student in students],
-            piece_token_SU=shared_pieces(students) if len(students) > 1 and config.method.peers.weight > 0 else [],
-            peers=config.method.peers,
+            peers=make_peers(config.method.peers, students, seed=config.seed),
             row_tokens=ROW_TOKENS[students[0].device.type],
             max_grad_norm=config.training.max_grad_norm,
         ),
@@ -232,13 +231,14 @@ def _knobs(trainer: Trainer) -> StepKnobs:
     peers = trainer.config.method.peers
     budget = trainer.config.training.token_budget
     progress = trainer.step / trainer.num_steps
-    ramp = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
+    done = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
+    ramp = float(done >= 0) if peers.ramp == "constant" else max(done, 0.0)
     return StepKnobs(
         step=trainer.step,
         seed=trainer.config.seed,
         epoch=trainer.step // trainer.steps_per_epoch,
         progress=progress,
-        peer_weight=peers.weight * max(ramp, 0.0) if len(trainer.team.students) > 1 else 0.0,
+        peer_weight=peers.weight * ramp if len(trainer.team.students) > 1 else 0.0,
         is_first_sight=trainer.step < trainer.steps_per_epoch,
         is_open_S=[budget == 0 or used < budget for used in trainer.label_tokens],
     )
@@ -317,6 +317,8 @@ def _save(trainer: Trainer) -> None:
     method = {f"policy/{key}": value for key, value in trainer.method.policy.state().items()}
     memory = trainer.method.memory
     method |= {f"memory/{key}": value for key, value in (memory.state() if memory else {}).items()}
+    peers = trainer.method.peers
+    method |= {f"peers/{key}": value for key, value in (peers.state() if peers else {}).items()}
     method |= {f"utility/{key}": value for key, value in (utility.state() if utility else {}).items()}
     save_checkpoint(
         trainer.run.checkpoints,
@@ -341,6 +343,8 @@ def _resume(trainer: Trainer, progress: Progress) -> None:
             if student.trainable():
                 restore_student(student, optimizer, checkpoint.students[student.name])
         trainer.method.policy.load_state(_part(checkpoint.method, "policy/"))
+        if trainer.method.peers is not None:
+            trainer.method.peers.load_state(_part(checkpoint.method, "peers/"))
         if trainer.method.utility is not None:
             trainer.method.utility.load_state(_part(checkpoint.method, "utility/"))
         if trainer.method.memory is not None:

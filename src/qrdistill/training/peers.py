@@ -1,67 +1,102 @@
-"""Where students meet in the text of a step, who is better there, and what each should match.
+"""Peers: what students match in each other, as one class a kind.
 
-Shapes: C aligned positions of the step, S students, N label tokens, P paths, U shared pieces.
+Shapes: C positions where students meet, S students, N label tokens, P paths, U shared pieces, J shared feature space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from qrdistill.losses import is_peer_better, leave_one_out_targets
-from qrdistill.training.forward import Forward, Observation, PeerWork
+from qrdistill.config import content_hash
+from qrdistill.config.method import FeaturePeerConfig, PeerConfig
+from qrdistill.losses import agreement, competence, feature_loss, is_peer_better, leave_one_out_targets
+from qrdistill.students import Student
+from qrdistill.students.align import shared_pieces
+from qrdistill.training.forward import FeatureWork, Forward, Observation, PeerTerm, PeerWish, PeerWork
+from qrdistill.training.meeting import Meeting, meet, meet_by_index
 from qrdistill.training.pool import StepWork
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
-    """Aligned positions of a step in every student's label rows."""
-
-    row_CS: Tensor
-    """Label row of the token that starts at the position."""
-    stop_CS: Tensor
-    """First label row after the span up to the next position (or the path's end token)."""
-    bytes_C: Tensor
-    """UTF-8 bytes of the span."""
+Terms = tuple[list[PeerTerm | None], dict[str, float]]
+"""The peer term of each student (None: nobody to learn from) and metrics of the meeting."""
 
 
-def meet(work: StepWork, forwards: Sequence[Forward], *, is_read_P: Tensor, limit: int, generator: torch.Generator) -> Meeting:
-    """Aligned positions of a step's paths (all read by every student), at most `limit` of them, drawn at random."""
-    rows: list[list[int]] = []
-    stops: list[list[int]] = []
-    sizes: list[int] = []
-    starts_PS = torch.stack([forward.start_P for forward in forwards], dim=1).tolist()
-    for path, start_S, is_read in zip(work.paths, starts_PS, is_read_P.tolist(), strict=True):
-        if not is_read:
-            continue
-        ends = [len(tokens.response_ids) - 1 for tokens in path.tokens]
-        text = path.path.text
-        for position, next_position in zip(path.aligned, [*path.aligned[1:], tuple(ends)], strict=True):
-            first = path.tokens[0].response_offsets
-            span = text[first[position[0]][0] : first[next_position[0]][0]]
-            rows.append([start + n for start, n in zip(start_S, position, strict=True)])
-            stops.append([start + n for start, n in zip(start_S, next_position, strict=True)])
-            sizes.append(max(len(span.encode("utf-8", "replace")), 1))
-    shape = (len(rows), len(forwards))
-    chosen = torch.randperm(len(rows), generator=generator)[:limit].sort().values
-    return Meeting(
-        row_CS=torch.tensor(rows, dtype=torch.long).reshape(shape)[chosen],
-        stop_CS=torch.tensor(stops, dtype=torch.long).reshape(shape)[chosen],
-        bytes_C=torch.tensor(sizes, dtype=torch.float)[chosen],
-    )
+class Peers(Protocol):
+    """How students teach each other."""
+
+    config: Any
+
+    def meet(
+        self, work: StepWork, forwards: Sequence[Forward], *, read_PS: Tensor, shared_P: Tensor, generator: torch.Generator
+    ) -> Meeting:
+        """Where they are compared at this step."""
+
+    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+        """What the meeting needs from a student's forward pass."""
+
+    def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
+        """What each student should match."""
+
+    def step(self) -> None:
+        """Train what the peers own themselves (projections, competence heads), if anything."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What they own."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a saved state."""
 
 
-def peer_work(
+class TextPeers:
+    """Next-piece distributions at shared text positions against a leave-one-out mixture (METHOD section 4, "Peers")."""
+
+    def __init__(self, config: PeerConfig, students: Sequence[Student], *, seed: int) -> None:
+        self.config = config
+        self._piece_token_SU = shared_pieces(students)
+
+    def meet(
+        self, work: StepWork, forwards: Sequence[Forward], *, read_PS: Tensor, shared_P: Tensor, generator: torch.Generator
+    ) -> Meeting:
+        """Shared token boundaries of the paths that all read."""
+        return meet(work, forwards, is_read_P=shared_P, limit=self.config.max_positions, generator=generator)
+
+    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+        """The likeliest shared pieces at the positions."""
+        is_aligned_N = torch.zeros(num_labels, dtype=torch.bool)
+        is_aligned_N[meeting.row_CS[:, student]] = True
+        return PeerWish(
+            is_aligned_N=is_aligned_N,
+            piece_token_U=self._piece_token_SU[student],
+            support=self.config.support,
+            feature_row_C=None,
+        )
+
+    def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
+        """The mixture of the peers, where they are better."""
+        return _text_terms(meeting, observations, self._piece_token_SU, weight=weight, support=self.config.support)
+
+    def step(self) -> None:
+        """Nothing is owned."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing is owned."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Nothing is owned."""
+
+
+def _text_terms(
     meeting: Meeting,
     observations: Sequence[Observation],
     piece_token_SU: Sequence[Tensor],
     *,
     weight: float,
     support: int,
-) -> tuple[list[PeerWork | None], dict[str, float]]:
+) -> tuple[list[PeerTerm | None], dict[str, float]]:
     """The peer loss of each student at this step (None where it has nobody better to learn from), and metrics.
 
     `agreement` is the share of positions where all students' likeliest shared pieces are the same; `gate_frac` per student the
@@ -80,7 +115,7 @@ def peer_work(
     targets = leave_one_out_targets(known, num_pieces=len(piece_token_SU[0]), support=support)
     favourites = torch.stack([view.piece_CM[:, 0] for view in known], dim=1)
     metrics = {"peer/agreement": float((favourites == favourites[:, :1]).all(dim=1).float().mean())}
-    work: list[PeerWork | None] = []
+    work: list[PeerTerm | None] = []
     for student, target in enumerate(targets):
         is_active_C = better_CS[:, student]
         metrics[f"peer/gate_frac/{student}"] = float(is_active_C.float().mean())
@@ -96,3 +131,103 @@ def peer_work(
             else None
         )
     return work, metrics
+
+
+class FeaturePeers:
+    """Projected hidden states against an ensemble (the paper's equations 5-8), with its failings as switches."""
+
+    def __init__(self, config: FeaturePeerConfig, students: Sequence[Student], *, seed: int) -> None:
+        self.config = config
+        self.dim = min(config.dim, *(student.width for student in students))
+        generator = torch.Generator().manual_seed(int(content_hash([seed, "projections"]), 16) % 2**62)
+        self.project_SDJ = nn.ParameterList(
+            nn.Parameter(_projection(student.width, self.dim, config.projection, generator)) for student in students
+        )
+        self.head_SJ = nn.Parameter(torch.randn(len(students), self.dim, generator=generator) * self.dim**-0.5)
+        self._own = [*self.project_SDJ, self.head_SJ] if config.projection == "trainable" else []
+        self._optimizer = torch.optim.AdamW(self._own, lr=config.learning_rate, weight_decay=0.0) if self._own else None
+
+    def meet(
+        self, work: StepWork, forwards: Sequence[Forward], *, read_PS: Tensor, shared_P: Tensor, generator: torch.Generator
+    ) -> Meeting:
+        """Shared text positions of the paths that all read, or equal token indices of everything."""
+        if self.config.positions == "index":
+            return meet_by_index(work, forwards, is_read_PS=read_PS)
+        return meet(work, forwards, is_read_P=shared_P, limit=self.config.max_positions, generator=generator)
+
+    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+        """Hidden states at the positions."""
+        return PeerWish(
+            is_aligned_N=torch.zeros(num_labels, dtype=torch.bool),
+            piece_token_U=None,
+            support=0,
+            feature_row_C=meeting.row_CS[:, student],
+        )
+
+    def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
+        """The loss over all students and its gradient in each one's hidden states."""
+        rows_SCD = [observation.feature_CD.requires_grad_() for observation in observations if observation.feature_CD is not None]
+        projected_S = [rows_CD @ project_DJ for rows_CD, project_DJ in zip(rows_SCD, self.project_SDJ, strict=True)]
+        gamma_CS = competence(projected_S, self.head_SJ, meeting.path_of_C)
+        loss = feature_loss(
+            projected_S,
+            gamma_CS if not self.config.is_target_detached else gamma_CS.detach(),
+            target=self.config.target,
+            is_target_detached=self.config.is_target_detached,
+            is_normalised=self.config.is_normalised,
+        )
+        gradients = torch.autograd.grad(weight * loss, [*rows_SCD, *self._own], allow_unused=True)
+        for parameter, gradient in zip(self._own, gradients[len(rows_SCD) :], strict=True):
+            parameter.grad = gradient
+        value = float(loss.detach()) / len(rows_SCD)
+        terms: list[PeerTerm | None] = [
+            FeatureWork(row_C=meeting.row_CS[:, student], grad_CD=gradient, value=value)
+            for student, gradient in enumerate(gradients[: len(rows_SCD)])
+            if gradient is not None
+        ]
+        metrics = agreement([z_CJ.detach() for z_CJ in projected_S])
+        return terms, {f"peer/feature_{name}": number for name, number in metrics.items()}
+
+    def step(self) -> None:
+        """One AdamW step of trainable projections and competence heads."""
+        if self._optimizer is not None:
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Trained projections and heads with their moments; fixed ones are drawn from the seed."""
+        tensors: dict[str, Tensor] = {}
+        for index, parameter in enumerate(self._own):
+            tensors[f"own/{index}"] = parameter.detach().clone()
+            assert self._optimizer is not None
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"moment/{index}/{key}"] = torch.as_tensor(value).detach().clone()
+        return tensors
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put them back."""
+        for index, parameter in enumerate(self._own):
+            assert self._optimizer is not None
+            with torch.no_grad():
+                parameter.copy_(state[f"own/{index}"])
+            prefix = f"moment/{index}/"
+            if moments := {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}:
+                self._optimizer.state[parameter] = moments
+
+
+def _projection(width: int, dim: int, kind: str, generator: torch.Generator) -> Tensor:
+    gaussian_DJ = torch.randn(width, dim, generator=generator)
+    if kind == "orthogonal":
+        orthonormal_DJ: Tensor = torch.linalg.qr(gaussian_DJ)[0]
+        return orthonormal_DJ.contiguous()
+    scale: float = width**-0.5
+    return gaussian_DJ * scale
+
+
+PEERS: dict[str, Callable[..., Peers]] = {"text": TextPeers, "feature": FeaturePeers}
+"""kind -> class built with (config, students, seed=)."""
+
+
+def make_peers(config: Any, students: Sequence[Student], *, seed: int) -> Peers | None:
+    """Build the peers a config asks for; None where it switches them off or nobody is there to teach."""
+    return PEERS[config.kind](config, students, seed=seed) if len(students) > 1 and config.weight > 0 else None

@@ -18,6 +18,7 @@ from qrdistill.store import Run
 from qrdistill.students import PathTokens, Student, tokenize_path
 from qrdistill.students.align import aligned_positions
 from qrdistill.tasks import load_tasks
+from qrdistill.teacher.styles import render, style_named
 from qrdistill.types import AnswerVerdict, FilterDecision, Question, ReasoningPath
 
 
@@ -107,8 +108,13 @@ def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion]
             continue
         prompt = tasks[question.task].prompt(question)
         kept = sorted(paths_of[question.id], key=lambda path: (path.style, path.sample, path.id))
+        is_wrapped = run.config.method.training_prompt == "style" and question.split == "train"
+        behind = {
+            path.id: render(style_named(path.style, run.config.generate), question) if is_wrapped else prompt for path in kept
+        }
         pooled = tuple(
-            _pool_path(students, question, prompt, path, decisions[path.id].quality, verdicts.get(path.id)) for path in kept
+            _pool_path(students, question, behind[path.id], path, decisions[path.id].quality, verdicts.get(path.id))
+            for path in kept
         )
         pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
     if not pools["train"]:

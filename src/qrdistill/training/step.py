@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from qrdistill.config import PeerConfig
 from qrdistill.errors import DataError
 from qrdistill.losses import token_weights
 from qrdistill.routing.features import StateMemory
@@ -32,7 +31,7 @@ from qrdistill.students import Student
 from qrdistill.training.forward import (
     Forward,
     Observation,
-    PeerWork,
+    PeerTerm,
     Wanted,
     backward,
     gather,
@@ -40,7 +39,8 @@ from qrdistill.training.forward import (
     row_ranges,
     run_forward,
 )
-from qrdistill.training.peers import Meeting, meet, peer_work
+from qrdistill.training.meeting import Meeting
+from qrdistill.training.peers import Peers
 from qrdistill.training.pool import StepWork
 from qrdistill.training.team import Team
 
@@ -54,9 +54,7 @@ class Method:
     memory: StateMemory | None
     """The learning state; absent, like the utility, for policies that do not look at the students."""
     sketches: Sequence[GradientSketch | None]
-    piece_token_SU: Sequence[Tensor]
-    """Token of each shared piece, per student; empty without peers."""
-    peers: PeerConfig
+    peers: Peers | None
     row_tokens: int
     max_grad_norm: float
 
@@ -111,12 +109,12 @@ def joint_step(
     view = look_back(work, embeddings, method, knobs)
     routing = method.policy.route(view)
     gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
-    has_peers = knobs.peer_weight > 0
-    shared_P = shared_paths(gate_PS, method.peers.max_paths if has_peers else 0, knobs)
+    collaboration = method.peers if knobs.peer_weight > 0 else None
+    shared_P = shared_paths(gate_PS, collaboration.config.max_paths if collaboration else 0, knobs)
     read_PS = gate_PS | shared_P[:, None] | method.policy.reads_all
 
     forwards = read(team, work, read_PS, method.row_tokens)
-    meeting = _meet(work, forwards, shared_P, method, knobs) if has_peers else None
+    meeting = _meet(work, forwards, read_PS, shared_P, collaboration, knobs)
     observations = look(team, work, forwards, method, meeting)
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
 
@@ -128,6 +126,8 @@ def joint_step(
     for optimizer in optimizers:
         if optimizer is not None:
             optimizer.step()
+    if meeting is not None and collaboration is not None:
+        collaboration.step()
 
     utility_PS = take_in(work, observations, method, knobs)
     metrics |= method.policy.learn(view, evidence(work, observations, utility_PS))
@@ -183,9 +183,14 @@ def shared_paths(gate_PS: Tensor, limit: int, knobs: StepKnobs) -> Tensor:
     return shared_P
 
 
-def _meet(work: StepWork, forwards: Sequence[Forward], shared_P: Tensor, method: Method, knobs: StepKnobs) -> Meeting:
+def _meet(
+    work: StepWork, forwards: Sequence[Forward], read_PS: Tensor, shared_P: Tensor, peers: Peers | None, knobs: StepKnobs
+) -> Meeting | None:
+    if peers is None:
+        return None
     generator = step_generator(knobs.seed, "meet", knobs.step)
-    return meet(work, forwards, is_read_P=shared_P, limit=method.peers.max_positions, generator=generator)
+    meeting = peers.meet(work, forwards, read_PS=read_PS, shared_P=shared_P, generator=generator)
+    return meeting if len(meeting.row_CS) else None
 
 
 def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, meeting: Meeting | None) -> list[Observation]:
@@ -201,29 +206,25 @@ def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method
 
 
 def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None) -> Wanted:
-    is_aligned_N = torch.zeros(len(forward.label_N), dtype=torch.bool)
-    if meeting is not None:
-        is_aligned_N[meeting.row_CS[:, index]] = True
+    wish = method.peers.wish(index, meeting, len(forward.label_N)) if meeting is not None and method.peers is not None else None
     return Wanted(
         is_learning=forward.hidden_ND.requires_grad,
         sketch=method.sketches[index],
-        is_aligned_N=is_aligned_N,
-        piece_token_U=method.piece_token_SU[index] if meeting is not None else None,
-        support=method.peers.support,
+        peers=wish,
     )
 
 
 def teach(
     team: Team, meeting: Meeting | None, observations: Sequence[Observation], method: Method, weight: float
-) -> tuple[list[PeerWork | None], dict[str, float]]:
+) -> tuple[list[PeerTerm | None], dict[str, float]]:
     """The peer loss of each student at this step."""
-    if meeting is None or not len(meeting.row_CS):
+    if meeting is None or method.peers is None:
         return [None] * len(team.students), {}
-    work, metrics = peer_work(meeting, observations, method.piece_token_SU, weight=weight, support=method.peers.support)
+    terms, metrics = method.peers.teach(meeting, observations, weight)
     for index, student in enumerate(team.students):
         if (share := metrics.pop(f"peer/gate_frac/{index}", None)) is not None:
             metrics[f"peer/gate_frac/{student.name}"] = share
-    return work, metrics
+    return terms, metrics
 
 
 def take_in(work: StepWork, observations: Sequence[Observation], method: Method, knobs: StepKnobs) -> Tensor:
@@ -264,7 +265,7 @@ def _learn(
     forward: Forward,
     observation: Observation,
     weight_N: Tensor,
-    peer: PeerWork | None,
+    peer: PeerTerm | None,
     optimizer: torch.optim.Optimizer | None,
     is_open: bool,
 ) -> dict[str, float]:
