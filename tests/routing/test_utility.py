@@ -5,8 +5,9 @@ from torch import nn
 
 from qrdistill.config.method import SketchUtilityConfig, ValueUtilityConfig
 from qrdistill.routing.features import PathState, path_state, standardise_within
+from qrdistill.routing.seen import Seen
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.routing.utility import Seen, SketchUtility, ValueUtility
+from qrdistill.routing.utility import SketchUtility, ValueUtility
 from qrdistill.routing.values import answer_determining_spans
 
 GROUPS = [(style, "sums") for style in ("good", "bad", "new")]
@@ -24,7 +25,12 @@ def seen(styles: list[str], right: list[list[int]], tokens: list[int]) -> Seen:
             value_tokens_P=torch.tensor(tokens, dtype=torch.float),
         )
 
-    return Seen(styles=tuple(styles), families=("sums",) * len(styles), states=[state(row) for row in right])
+    return Seen(
+        styles=tuple(styles),
+        families=("sums",) * len(styles),
+        path_ids=tuple(map(str, range(len(styles)))),
+        states=[state(row) for row in right],
+    )
 
 
 def test_value_prefers_the_style_whose_values_come_out_right_per_student():

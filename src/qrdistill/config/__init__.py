@@ -13,6 +13,7 @@ from qrdistill.config.endpoints import (
 )
 from qrdistill.config.method import (
     METHODS,
+    AlignUtilityConfig,
     AllPolicyConfig,
     ByStylePolicyConfig,
     EncoderConfig,
@@ -30,9 +31,11 @@ from qrdistill.config.method import (
     QRDistillPolicyConfig,
     RandomPolicyConfig,
     ReleasedPolicyConfig,
+    RhoUtilityConfig,
     ScorePolicyConfig,
     SinglePathPolicyConfig,
     SketchUtilityConfig,
+    SuccessUtilityConfig,
     UtilityConfig,
     ValueUtilityConfig,
 )
@@ -80,6 +83,7 @@ __all__ = [
     "METHODS",
     "STYLES",
     "AdapterConfig",
+    "AlignUtilityConfig",
     "AllPolicyConfig",
     "BudgetConfig",
     "ByStylePolicyConfig",
@@ -122,6 +126,7 @@ __all__ = [
     "ReleasedPolicyConfig",
     "ReplayTeacherConfig",
     "ReportConfig",
+    "RhoUtilityConfig",
     "RuntimeConfig",
     "ScorePolicyConfig",
     "SinglePathPolicyConfig",
@@ -130,6 +135,7 @@ __all__ = [
     "StudentConfig",
     "StudentSource",
     "StyleConfig",
+    "SuccessUtilityConfig",
     "TaskConfig",
     "TeacherConfig",
     "TinySource",

@@ -47,7 +47,49 @@ class ValueUtilityConfig(_Model):
     """Paths' worth of weight on the estimate from single tokens (see `qrdistill.routing.utility`)."""
 
 
-UtilityConfig = Annotated[SketchUtilityConfig | ValueUtilityConfig, Field(discriminator="kind")]
+class AlignUtilityConfig(_Model):
+    """Cosine of a path's gradient sketch with that of validation paths of its own task family, and its mean per style."""
+
+    kind: Literal["align"] = "align"
+    dim: int = Field(64, ge=8, le=512)
+    """Width each factor of the gradient is hashed to."""
+    top_tokens: int = Field(50, ge=1)
+    """Columns of the softmax error that are kept, besides the label's."""
+    decay: Fraction = 0.9
+    """Decay of the running means over validation paths, per probe."""
+    group_decay: Fraction = 0.95
+    """Forgetting per optimizer step of the cosines of each style."""
+
+
+class RhoUtilityConfig(_Model):
+    """Reducible loss l_now - l_reference; the reference student is taught the validation paths only, before the first step."""
+
+    kind: Literal["rho"] = "rho"
+    reference_epochs: int = Field(4, ge=1)
+    """Passes over the validation paths that make the reference."""
+
+
+class SuccessUtilityConfig(_Model):
+    """Success rate of a student that begins its answer in a style, decoded on validation questions at every probe."""
+
+    kind: Literal["success"] = "success"
+    decay: Fraction = 0.98
+    """Forgetting per optimizer step."""
+    prior_strength: float = Field(4.0, gt=0)
+    """Answers' worth of weight on the success over all styles of the family."""
+    exploration: float = Field(0.5, ge=0)
+    """Width of the bandit's upper confidence bound."""
+    cue_words: int = Field(4, ge=1)
+    """Words of a validation path of the style that the answer begins with."""
+    max_new_tokens: int = Field(128, ge=1)
+    path_weight: float = Field(0.1, ge=0)
+    """Weight inside a style of the share of a path's values that come out right."""
+
+
+UtilityConfig = Annotated[
+    SketchUtilityConfig | ValueUtilityConfig | AlignUtilityConfig | RhoUtilityConfig | SuccessUtilityConfig,
+    Field(discriminator="kind"),
+]
 
 
 # --- the router's text encoder -------------------------------------------------------------------------------------------

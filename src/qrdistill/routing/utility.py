@@ -10,52 +10,16 @@ Shapes: P paths, S students, G groups (style x family), W sketch width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from qrdistill.config.method import SketchUtilityConfig, ValueUtilityConfig
-from qrdistill.routing.features import PathState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What one forward pass of every student showed about P paths."""
-
-    styles: tuple[str, ...]
-    families: tuple[str, ...]
-    states: list[PathState]
-    """One per student."""
-    sketches: list[Tensor] | None = None
-    """phi of each path, one [P, W * W] per student, when the utility wants them."""
-
-
-class Utility(Protocol):
-    """Scores paths for students; everything it knows is in `state`."""
-
-    wants_sketch: bool
-    counts_first_sight: bool
-    """Whether training paths count as evidence the first time they are seen."""
-
-    def advance(self) -> None:
-        """One optimizer step has passed: old evidence fades."""
-
-    def witness(self, seen: Seen) -> None:
-        """Take in evidence from paths no student was trained on."""
-
-    def score(self, seen: Seen) -> Tensor:
-        """Utility r [P, S]; NaN where nothing is known yet."""
-
-    def expect(self, styles: Sequence[str], families: Sequence[str]) -> Tensor:
-        """What is expected of such paths before anybody reads them [P, S]; NaN where nothing is."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything witnessed so far."""
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from a saved state."""
+from qrdistill.routing.gradients import AlignUtility
+from qrdistill.routing.reducible import RhoUtility
+from qrdistill.routing.seen import Seen, Utility, sketches_of
+from qrdistill.routing.success import SuccessUtility
 
 
 class ValueUtility:
@@ -76,6 +40,8 @@ class ValueUtility:
     """
 
     wants_sketch = False
+    wants_reference = False
+    wants_answers = False
     counts_first_sight = True
 
     def __init__(self, config: ValueUtilityConfig, *, num_students: int, groups: Sequence[tuple[str, str]]) -> None:
@@ -134,6 +100,8 @@ class SketchUtility:
     """
 
     wants_sketch = True
+    wants_reference = False
+    wants_answers = False
     counts_first_sight = False
 
     def __init__(self, config: SketchUtilityConfig, *, num_students: int, groups: Sequence[tuple[str, str]]) -> None:
@@ -145,7 +113,7 @@ class SketchUtility:
 
     def witness(self, seen: Seen) -> None:
         """Move the running mean towards the witnessed paths' mean sketch."""
-        for student, (sketch_PX, state) in enumerate(zip(_sketches(seen), seen.states, strict=True)):
+        for student, (sketch_PX, state) in enumerate(zip(sketches_of(seen), seen.states, strict=True)):
             sketch_PX = sketch_PX[state.num_tokens_P > 0]
             decay = self.config.decay if self._mean_SX[student].any() else 0.0
             self._mean_SX[student] = decay * self._mean_SX[student] + (1 - decay) * sketch_PX.mean(dim=0)
@@ -156,7 +124,7 @@ class SketchUtility:
             torch.nn.functional.cosine_similarity(sketch_PX, mean_X[None], dim=1)
             if mean_X.any()
             else torch.full((len(sketch_PX),), torch.nan)
-            for sketch_PX, mean_X in zip(_sketches(seen), self._mean_SX, strict=True)
+            for sketch_PX, mean_X in zip(sketches_of(seen), self._mean_SX, strict=True)
         ]
         was_read_PS = torch.stack([state.num_tokens_P > 0 for state in seen.states], dim=1)
         return torch.where(was_read_PS, torch.stack(columns, dim=1), torch.nan)
@@ -174,12 +142,13 @@ class SketchUtility:
         self._mean_SX = state["mean_SX"].clone()
 
 
-def _sketches(seen: Seen) -> list[Tensor]:
-    assert seen.sketches is not None, "the sketch utility was given observations without sketches"
-    return seen.sketches
-
-
-UTILITIES: dict[str, Callable[..., Utility]] = {"value": ValueUtility, "sketch": SketchUtility}
+UTILITIES: dict[str, Callable[..., Utility]] = {
+    "value": ValueUtility,
+    "sketch": SketchUtility,
+    "align": AlignUtility,
+    "rho": RhoUtility,
+    "success": SuccessUtility,
+}
 """kind -> class built with (config, num_students=, groups=)."""
 
 

@@ -68,6 +68,7 @@ def decode(
     *,
     max_new_tokens: int,
     batch_size: int = 32,
+    openings: Sequence[str] = (),
     on_done: Callable[[int, Decoded], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> list[Decoded]:
@@ -81,6 +82,7 @@ def decode(
         prompts: plain prompts, rendered by the student's own template.
         max_new_tokens: most tokens per answer.
         batch_size: most rows at once.
+        openings: text each answer begins with (one per prompt); the answers hold what comes after it.
         on_done: called with (index, answer) as rows end.
         is_cancelled: asked before every step.
 
@@ -91,7 +93,7 @@ def decode(
         DataError: a prompt fills the model's window.
         CancelledError: `is_cancelled` said so.
     """
-    waiting = deque(_rows(student, prompts, max_new_tokens))
+    waiting = deque(_rows(student, prompts, openings, max_new_tokens))
     done: dict[int, Decoded] = {}
     finder = _StopFinder(student)
     rows: list[_Row] = []
@@ -119,11 +121,13 @@ def decode(
     return [done[index] for index in range(len(prompts))]
 
 
-def _rows(student: Student, prompts: Sequence[str], max_new_tokens: int) -> list[_Row]:
+def _rows(student: Student, prompts: Sequence[str], openings: Sequence[str], max_new_tokens: int) -> list[_Row]:
     window = int(getattr(student.causal_lm.config, "max_position_embeddings", 1 << 30))
     rows = []
     for index, prompt in enumerate(prompts):
         ids = student.template.prompt_ids(prompt)
+        if openings:
+            ids = [*ids, *student.template.response_ids(openings[index])[0][:-1]]
         if len(ids) >= window:
             raise DataError(
                 f"a prompt has {len(ids)} tokens, which fills the window of student {student.name!r} ({window} tokens)"

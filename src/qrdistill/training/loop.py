@@ -19,10 +19,15 @@ from qrdistill.routing.encoder import encode
 from qrdistill.routing.features import StateMemory
 from qrdistill.routing.policies import make_policy
 from qrdistill.routing.policy import Policy, Setting, step_generator
+from qrdistill.routing.reducible import RhoUtility
+from qrdistill.routing.seen import Utility
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.routing.utility import Utility, make_utility
+from qrdistill.routing.success import SuccessUtility
+from qrdistill.routing.utility import make_utility
 from qrdistill.store import Run, export_records, write_text
 from qrdistill.students import Student
+from qrdistill.tasks import load_tasks
+from qrdistill.training.answers import try_styles
 from qrdistill.training.checkpoint import (
     Checkpoint,
     clear_checkpoints,
@@ -33,6 +38,7 @@ from qrdistill.training.checkpoint import (
 )
 from qrdistill.training.peers import make_peers
 from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
+from qrdistill.training.reference import reference_losses
 from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, read
 from qrdistill.training.team import Team, load_team
 from qrdistill.types import Route
@@ -102,6 +108,7 @@ def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT
             clear_checkpoints(run.checkpoints)
         trainer = build_trainer(run, students, policy, progress)
         try:
+            _prepare_utility(trainer, progress)
             _resume(trainer, progress)
             _run_steps(trainer, progress)
             _finish(trainer)
@@ -144,7 +151,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
             ),
             utility=utility,
             memory=_make_memory(config, groups) if utility else None,
-            sketches=[_make_sketch(config, student) for student in students],
+            sketches=[_make_sketch(config, student, utility) for student in students],
             peers=make_peers(config.method.peers, students, seed=config.seed),
             row_tokens=ROW_TOKENS[students[0].device.type],
             max_grad_norm=config.training.max_grad_norm,
@@ -165,14 +172,34 @@ def _make_memory(config: Config, groups: Sequence[tuple[str, str]]) -> StateMemo
     return StateMemory(num_students=len(config.students), groups=groups, decay=MEMORY_DECAY)
 
 
-def _make_sketch(config: Config, student: Student) -> GradientSketch | None:
+def _make_sketch(config: Config, student: Student, utility: Utility | None) -> GradientSketch | None:
     kind = getattr(config.method.policy, "utility", None)
-    if kind is None or kind.kind != "sketch":
+    if kind is None or utility is None or not utility.wants_sketch:
         return None
     seed = int(content_hash([config.seed, "sketch", student.name]), 16) % 2**62
     return GradientSketch(
         hidden_dim=student.width, vocabulary=student.vocab_size, dim=kind.dim, top_tokens=kind.top_tokens, seed=seed
     )
+
+
+def _prepare_utility(trainer: Trainer, progress: Progress) -> None:
+    """Measure reference losses where the utility wants them (once: a resumed run finds them in its checkpoint)."""
+    utility = trainer.method.utility
+    if not isinstance(utility, RhoUtility):
+        return
+    if load_checkpoint(trainer.run.checkpoints, fingerprint=trainer.run.fingerprint("train")) is not None:
+        utility.set_reference([path.path.id for question in trainer.train_pool for path in question.paths])
+        return
+    progress.note("measuring reference losses on students taught the validation paths only (once)")
+    path_ids, nll_RS = reference_losses(
+        trainer.team,
+        trainer.method,
+        trainer.train_pool,
+        trainer.probe_pool,
+        epochs=utility.config.reference_epochs,
+        questions_per_step=trainer.config.training.questions_per_step,
+    )
+    utility.set_reference(path_ids, nll_RS)
 
 
 def _make_optimizer(student: Student, training: TrainingConfig) -> torch.optim.Optimizer | None:
@@ -281,6 +308,8 @@ def _probe(trainer: Trainer) -> None:
     seen = as_seen(work, look(trainer.team, work, forwards, trainer.method, None))
     utility.witness(seen)
     memory.witness(memory.groups(work.styles, work.families), seen.states, work.bytes_P)
+    if isinstance(utility, SuccessUtility):
+        try_styles(trainer.team, utility, chosen, load_tasks(trainer.config))
 
 
 # --- records and checkpoints ---------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from qrdistill.errors import DataError
 from qrdistill.losses import token_weights
 from qrdistill.routing.features import StateMemory
 from qrdistill.routing.policy import Evidence, Policy, Routing, StepView, step_generator
+from qrdistill.routing.seen import Seen, Utility
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.routing.utility import Seen, Utility
 from qrdistill.students import Student
 from qrdistill.training.forward import (
     Forward,
@@ -255,6 +255,7 @@ def as_seen(work: StepWork, observations: Sequence[Observation]) -> Seen:
     return Seen(
         styles=work.styles,
         families=work.families,
+        path_ids=tuple(path.path.id for path in work.paths),
         states=[observation.state for observation in observations],
         sketches=[sketch for sketch in sketches if sketch is not None] or None,
     )

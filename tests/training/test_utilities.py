@@ -1,0 +1,68 @@
+"""Every utility in a whole training: it resumes to the bit, and what it measures beforehand leaves the students alone."""
+
+import pytest
+import torch
+from tests.training.test_resume import Cut, cut_after, outcome
+
+from qrdistill.routing.utility import UTILITIES
+from qrdistill.store import Run
+from qrdistill.training.answers import opening
+from qrdistill.training.loop import build_trainer, train
+from qrdistill.training.pool import step_work
+from qrdistill.training.reference import losses_per_token, reference_losses
+from qrdistill.training.team import load_team
+
+SETTINGS = {"rho": {"reference_epochs": 2}, "success": {"max_new_tokens": 8}, "align": {"dim": 16}, "sketch": {"dim": 16}}
+
+
+def policy(kind: str, **more) -> dict:
+    return {
+        "kind": "qrdistill",
+        "budget": 2,
+        "encoder": {"kind": "ngram", "dim": 32},
+        "hidden": 8,
+        "probe_steps": 1,
+        "utility": {"kind": kind, **SETTINGS.get(kind, {})},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(UTILITIES))
+def test_every_utility_trains_and_resumes_to_the_bit(toy_run, monkeypatch, kind):
+    training = {"questions_per_step": 2, "checkpoint_steps": 1, "epochs": 2}
+    whole = toy_run(training=training, method__policy=policy(kind))
+    train(whole)
+    broken = toy_run(training=training, method__policy=policy(kind))
+    with monkeypatch.context() as patch:
+        cut_after(patch, 3)
+        with pytest.raises(Cut):
+            train(broken)
+    train(Run(broken.folder))
+    left, right = outcome(whole), outcome(Run(broken.folder))
+    assert left[0] == right[0]
+    assert repr(left[1]) == repr(right[1])
+    assert left[2] == right[2]
+    utilities = torch.tensor([route.utility for route in left[1]])
+    assert (~torch.isnan(utilities)).float().mean() > 0.1, "it measured something"
+    assert utilities[~torch.isnan(utilities)].std() > 0, "and tells paths apart"
+
+
+def test_reference_losses_come_from_students_taught_validation_paths_and_leave_them_as_they_were(toy_run):
+    run = toy_run(method__policy=policy("rho"))
+    trainer = build_trainer(run, load_team(run.config), None)
+    before = [student.state_dict() for student in trainer.team.students]
+    now = losses_per_token(trainer.team, trainer.method, step_work(trainer.train_pool))
+    path_ids, reference = reference_losses(
+        trainer.team, trainer.method, trainer.train_pool, trainer.probe_pool, epochs=6, questions_per_step=2
+    )
+    assert path_ids == [path.path.id for question in trainer.train_pool for path in question.paths]
+    assert (reference < now).float().mean() > 0.8, "validation paths teach the style, so other paths get likelier"
+    for student, old in zip(trainer.team.students, before, strict=True):
+        assert all(torch.equal(value, old[name]) for name, value in student.state_dict().items())
+    trainer.team.close()
+
+
+def test_an_opening_sets_the_style_and_never_holds_a_whole_path():
+    assert opening("one two three four", 2) == "one two "
+    assert opening("one two", 4) == "one"
+    assert opening("a\nb c", 1) == "a\n"
