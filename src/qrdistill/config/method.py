@@ -133,6 +133,18 @@ class _Watching(_Model):
     """Validation questions per probe (in rotation)."""
 
 
+class ReliabilityConfig(_Model):
+    """The reliability gate: once an epoch the router is put to the test, and as far as it fails, paths are drawn at random."""
+
+    is_on: bool = False
+    bins: int = Field(5, ge=3, le=50)
+    """Groups of paths, by the router's score, that one virtual step each is taken on."""
+    questions: int = Field(8, ge=1)
+    """Training questions whose paths are sorted into the bins."""
+    validation_questions: int = Field(8, ge=1)
+    """Validation questions on which the drop of the loss is measured."""
+
+
 class _Router(_Watching):
     """Settings of the trained router."""
 
@@ -152,6 +164,8 @@ class _Router(_Watching):
     """Share of the steps with p = rho0 (random subsets) while the router only learns."""
     encoder: EncoderConfig = PackageEncoderConfig()
     """Frozen text encoder of questions and paths."""
+    reliability: ReliabilityConfig = ReliabilityConfig()
+    """kappa, once per epoch and student: p becomes max(kappa, 0) p + (1 - max(kappa, 0)) rho0."""
 
 
 class QRDistillPolicyConfig(_Router):

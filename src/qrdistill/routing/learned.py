@@ -13,6 +13,7 @@ from qrdistill.config.method import FrozenRouterPolicyConfig, QRDistillPolicyCon
 from qrdistill.routing.features import FEATURES, standardise_within
 from qrdistill.routing.objective import budget_bias_step, router_loss
 from qrdistill.routing.policy import Evidence, Routing, Setting, StepView, budget_share, step_generator
+from qrdistill.routing.reliability import trusted
 from qrdistill.routing.router import Router
 
 
@@ -36,14 +37,18 @@ class QRDistillPolicy:
             start_prob=setting.start_prob,
             seed=int(content_hash([setting.seed, "router"]), 16) % 2**62,
         )
+        self.students = setting.students
+        self.kappa_S = torch.ones(len(setting.students))
+        """Trust in the router, per student; set by the training where the recipe asks for the reliability gate."""
         self.optimizer = torch.optim.AdamW(self.router.parameters(), lr=config.learning_rate, weight_decay=0.0)
 
     def route(self, view: StepView) -> Routing:
         """Draw gates from the router's probabilities."""
         with torch.no_grad():
-            prob_PS = self._probabilities(self._logits(view), view)
+            target_P = budget_share(view.question_of_P, self.config.budget)
+            prob_PS = trusted(self._probabilities(self._logits(view), view), target_P, self.kappa_S)
             if view.progress < self.config.warmup_frac:
-                prob_PS = budget_share(view.question_of_P, self.config.budget)[:, None].expand_as(prob_PS)
+                prob_PS = target_P[:, None].expand_as(prob_PS)
             uniform_PS = torch.rand(prob_PS.shape, generator=step_generator(self.seed, "gates", view.step))
             return Routing(prob_PS=prob_PS, gate_PS=uniform_PS < prob_PS)
 
@@ -59,19 +64,29 @@ class QRDistillPolicy:
         self.optimizer.step()
         target_P = budget_share(view.question_of_P, self.config.budget)
         self.router.bias_S = budget_bias_step(self.router.bias_S, prob_PS.detach(), target_P, step=self.config.bias_step)
-        entropy = torch.special.entr(prob_PS.detach()) + torch.special.entr(1 - prob_PS.detach())
-        return {"loss/router": float(loss.detach()), "routing/entropy_nats": float(entropy.mean())}
+        metrics = {"loss/router": float(loss.detach())}
+        if self.config.reliability.is_on:
+            trust = zip(self.students, self.kappa_S.tolist(), strict=True)
+            metrics |= {f"routing/kappa/{name}": value for name, value in trust}
+        return metrics
+
+    def scores(self, view: StepView) -> Tensor:
+        """What the router thinks of each path for each student, as gate logits [P, S]: what kappa is measured on."""
+        with torch.no_grad():
+            return self._logits(view)
 
     def state(self) -> dict[str, Tensor]:
-        """Router weights and its optimizer's moments."""
-        tensors = {f"router/{name}": value.detach().clone() for name, value in self.router.state_dict().items()}
+        """Router weights, its optimizer's moments and the trust in it."""
+        tensors = {"kappa_S": self.kappa_S.clone()}
+        tensors |= {f"router/{name}": value.detach().clone() for name, value in self.router.state_dict().items()}
         for name, parameter in self.router.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer/{name}/{key}"] = value.detach().clone()
         return tensors
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Restore router and optimizer."""
+        """Restore router, optimizer and trust."""
+        self.kappa_S = state["kappa_S"].clone()
         self.router.load_state_dict({k.removeprefix("router/"): v for k, v in state.items() if k.startswith("router/")})
         for name, parameter in self.router.named_parameters():
             prefix = f"optimizer/{name}/"

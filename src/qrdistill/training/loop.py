@@ -17,6 +17,7 @@ from qrdistill.config import Config, TrainingConfig, content_hash
 from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.encoder import encode
 from qrdistill.routing.features import StateMemory
+from qrdistill.routing.learned import QRDistillPolicy
 from qrdistill.routing.policies import make_policy
 from qrdistill.routing.policy import Policy, Setting, step_generator
 from qrdistill.routing.reducible import RhoUtility
@@ -39,8 +40,9 @@ from qrdistill.training.checkpoint import (
 from qrdistill.training.peers import make_peers
 from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
 from qrdistill.training.reference import reference_losses
-from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, read
+from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, look_back, read
 from qrdistill.training.team import Team, load_team
+from qrdistill.training.virtual import measure_kappa
 from qrdistill.types import Route
 
 ROW_TOKENS = {"cpu": 512, "cuda": 4096}
@@ -221,6 +223,7 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
             for work in _remaining_work(trainer):
                 began = time.perf_counter()
                 _probe(trainer)
+                _test_router(trainer)
                 _set_learning_rates(trainer)
                 result = joint_step(
                     trainer.team, trainer.optimizers, trainer.method, work, _embed(trainer, work), _knobs(trainer)
@@ -310,6 +313,26 @@ def _probe(trainer: Trainer) -> None:
     memory.witness(memory.groups(work.styles, work.families), seen.states, work.bytes_P)
     if isinstance(utility, SuccessUtility):
         try_styles(trainer.team, utility, chosen, load_tasks(trainer.config))
+
+
+def _test_router(trainer: Trainer) -> None:
+    """Measure kappa at the first step after the router's warm-up and at the start of every later epoch."""
+    policy = trainer.method.policy
+    if not isinstance(policy, QRDistillPolicy) or not policy.config.reliability.is_on or not trainer.probe_pool:
+        return
+    first = math.ceil(policy.config.warmup_frac * trainer.num_steps)
+    if trainer.step < max(first, 1) or (trainer.step > max(first, 1) and trainer.step % trainer.steps_per_epoch):
+        return
+    settings = policy.config.reliability
+
+    def some(pool: list[PoolQuestion], count: int, purpose: str) -> StepWork:
+        order = torch.randperm(len(pool), generator=step_generator(trainer.config.seed, purpose, trainer.step)).tolist()
+        return step_work([pool[index] for index in order[:count]])
+
+    work = some(trainer.train_pool, settings.questions, "reliability")
+    validation = some(trainer.probe_pool, settings.validation_questions, "reliability/validation")
+    score_PS = policy.scores(look_back(work, _embed(trainer, work), trainer.method, _knobs(trainer)))
+    policy.kappa_S = measure_kappa(trainer.team, trainer.method, work, validation, score_PS, bins=settings.bins)
 
 
 # --- records and checkpoints ---------------------------------------------------------------------------------------------

@@ -99,8 +99,9 @@ def _text_terms(
 ) -> tuple[list[PeerTerm | None], dict[str, float]]:
     """The peer loss of each student at this step (None where it has nobody better to learn from), and metrics.
 
-    `agreement` is the share of positions where all students' likeliest shared pieces are the same; `gate_frac` per student the
-    share of positions where its peers are better.
+    `agreement` is the share of positions where all students' likeliest shared pieces are the same (`agreement_shuffled`:
+    against other positions), `entropy_nats` the smallest mean next-piece entropy of a student, `gate_frac` per student the share of
+    positions where its peers are better. `alarm/collapse` is 1 where students say one thing everywhere.
     """
     views = [observation.pieces for observation in observations]
     if any(view is None for view in views):
@@ -114,7 +115,14 @@ def _text_terms(
     known = [view for view in views if view is not None]
     targets = leave_one_out_targets(known, num_pieces=len(piece_token_SU[0]), support=support)
     favourites = torch.stack([view.piece_CM[:, 0] for view in known], dim=1)
-    metrics = {"peer/agreement": float((favourites == favourites[:, :1]).all(dim=1).float().mean())}
+    moved = torch.stack([favourites[:, s].roll(s * max(len(favourites) // 2, 1)) for s in range(len(known))], dim=1)
+    entropy = torch.stack([torch.special.entr(view.prob_CM).sum(dim=1).mean() for view in known])
+    metrics = {
+        "peer/agreement": float((favourites == favourites[:, :1]).all(dim=1).float().mean()),
+        "peer/agreement_shuffled": float((moved == moved[:, :1]).all(dim=1).float().mean()),
+        "peer/entropy_nats": float(entropy.min()),
+    }
+    metrics["alarm/collapse"] = float(metrics["peer/agreement_shuffled"] > 0.9 and metrics["peer/entropy_nats"] < 0.1)
     work: list[PeerTerm | None] = []
     for student, target in enumerate(targets):
         is_active_C = better_CS[:, student]
@@ -186,7 +194,10 @@ class FeaturePeers:
             if gradient is not None
         ]
         metrics = agreement([z_CJ.detach() for z_CJ in projected_S])
-        return terms, {f"peer/feature_{name}": number for name, number in metrics.items()}
+        is_collapsed = metrics["norm_ratio"] < 0.1 or metrics["effective_rank"] < 1.5
+        return terms, {f"peer/feature_{name}": number for name, number in metrics.items()} | {
+            "alarm/collapse": float(is_collapsed)
+        }
 
     def step(self) -> None:
         """One AdamW step of trainable projections and competence heads."""

@@ -109,6 +109,7 @@ def joint_step(
     view = look_back(work, embeddings, method, knobs)
     routing = method.policy.route(view)
     gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
+    routing = Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS)
     collaboration = method.peers if knobs.peer_weight > 0 else None
     shared_P = shared_paths(gate_PS, collaboration.config.max_paths if collaboration else 0, knobs)
     read_PS = gate_PS | shared_P[:, None] | method.policy.reads_all
@@ -132,10 +133,10 @@ def joint_step(
     utility_PS = take_in(work, observations, method, knobs)
     metrics |= method.policy.learn(view, evidence(work, observations, utility_PS))
     return StepResult(
-        routing=Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS),
+        routing=routing,
         utility_PS=utility_PS,
         label_tokens=tuple(int((weight_N > 0).sum()) for weight_N in weights),
-        metrics=metrics | _student_metrics(team, losses, norms, routing),
+        metrics=metrics | _student_metrics(team, losses, norms, routing, work.styles),
     )
 
 
@@ -293,10 +294,15 @@ def _insist_on_finite(team: Team, losses: Sequence[dict[str, float]], norms: Seq
 
 
 def _student_metrics(
-    team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], routing: Routing
+    team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], routing: Routing, styles: Sequence[str]
 ) -> dict[str, float]:
     metrics: dict[str, float] = {}
+    prob_PS = routing.prob_PS
+    metrics["routing/entropy_nats"] = float((torch.special.entr(prob_PS) + torch.special.entr(1 - prob_PS)).mean())
     for index, student in enumerate(team.students):
+        for style in sorted(set(styles)):
+            is_mine_P = torch.tensor([other == style for other in styles])
+            metrics[f"routing/rate/{student.name}/{style}"] = float(routing.gate_PS[is_mine_P, index].float().mean())
         metrics[f"loss/sft/{student.name}"] = losses[index]["sft"]
         metrics[f"loss/peer/{student.name}"] = losses[index]["peer"]
         metrics[f"optim/grad_norm/{student.name}"] = norms[index]
