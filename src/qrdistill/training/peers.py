@@ -100,8 +100,8 @@ def _text_terms(
     """The peer loss of each student at this step (None where it has nobody better to learn from), and metrics.
 
     `agreement` is the share of positions where all students' likeliest shared pieces are the same (`agreement_shuffled`:
-    against other positions), `entropy_nats` the smallest mean next-piece entropy of a student, `gate_frac` per student the share of
-    positions where its peers are better. `alarm/collapse` is 1 where students say one thing everywhere.
+    against other positions), `entropy_nats` the smallest mean next-piece entropy of a student, `gate_frac` per student the share
+    of positions where its peers are better. `alarm/collapse` is 1 where students say one thing everywhere.
     """
     views = [observation.pieces for observation in observations]
     if any(view is None for view in views):
@@ -195,9 +195,8 @@ class FeaturePeers:
         ]
         metrics = agreement([z_CJ.detach() for z_CJ in projected_S])
         is_collapsed = metrics["norm_ratio"] < 0.1 or metrics["effective_rank"] < 1.5
-        return terms, {f"peer/feature_{name}": number for name, number in metrics.items()} | {
-            "alarm/collapse": float(is_collapsed)
-        }
+        named = {f"peer/feature_{name}": number for name, number in metrics.items()}
+        return terms, named | {"alarm/collapse": float(is_collapsed)}
 
     def step(self) -> None:
         """One AdamW step of trainable projections and competence heads."""

@@ -23,8 +23,8 @@ from qrdistill.training.team import Team
 def measure_kappa(team: Team, method: Method, work: StepWork, validation: StepWork, score_PS: Tensor, *, bins: int) -> Tensor:
     """Kappa of each student [S]: sort the paths of `work` by score, take one virtual step a bin, see what validation says.
 
-    The virtual step is Adam's first one, ``w -= lr sign(g)``; weights are put back after each. The validation loss is the mean NLL
-    per token over the paths of `validation`. Frozen students get 1 (nothing of theirs is routed by gradient).
+    The virtual step is Adam's first one, ``w -= lr sign(g)``; weights are put back after each. The validation loss is the mean
+    NLL per token over the paths of `validation`. Frozen students get 1 (nothing of theirs is routed by gradient).
     """
     kept = [student.state_dict() for student in team.students]
     before_S = losses_per_token(team, method, validation).mean(dim=0)
@@ -32,8 +32,8 @@ def measure_kappa(team: Team, method: Method, work: StepWork, validation: StepWo
     drops = []
     for number in range(len(bins_SB[0])):
         in_bin_PS = torch.zeros_like(score_PS, dtype=torch.bool)
-        for student, rows in enumerate(bins_SB):
-            in_bin_PS[rows[number], student] = True
+        for column, rows_B in enumerate(bins_SB):
+            in_bin_PS[rows_B[number], column] = True
         forwards = read(team, work, in_bin_PS, method.row_tokens)
         observations = look(team, work, forwards, method, None)
         team.map(_sign_step, forwards, observations, [work.quality_P] * len(forwards))
@@ -58,5 +58,5 @@ def _sign_step(student: Student, forward: Forward, observation: Observation, qua
     with torch.no_grad():
         for weight in weights:
             if weight.grad is not None:
-                weight -= student.config.learning_rate * weight.grad.sign()
+                weight.sub_(student.config.learning_rate * weight.grad.sign())
                 weight.grad = None
