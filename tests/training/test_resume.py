@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
-from qrdistill.errors import CorruptRunError
+from qrdistill.errors import CorruptRunError, DataError
 from qrdistill.store import Run
 from qrdistill.training import loop
+from qrdistill.training.pool import load_pool
+from qrdistill.training.team import load_team
 from qrdistill.types import Route
 
 
@@ -85,3 +87,66 @@ def test_routes_cover_every_path_and_student_once_a_step(toy_run):
     assert len({(route.step, route.path_id, route.student) for route in routes}) == len(routes)
     assert {route.student for route in routes} == {"llama", "gemma3"}
     assert all(0 <= route.prob <= 1 for route in routes)
+
+
+BUDGET = {"questions_per_step": 2, "checkpoint_steps": 1, "max_label_tokens": 900}
+
+
+@pytest.mark.parametrize("policy", [{"kind": "all"}, {"kind": "random", "budget": 2}, {"kind": "single_path", "style": "cot"}])
+def test_arms_train_on_the_same_number_of_label_tokens_whatever_they_route(toy_run, policy):
+    run = toy_run(training=BUDGET, method={"policy": policy, "peers": {"weight": 0.0}})
+    loop.train(run)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    for name in ("llama", "gemma3"):
+        used = [0] + [line[f"train/label_tokens/{name}"] for line in lines]
+        first_full = next(index for index, tokens in enumerate(used) if tokens >= BUDGET["max_label_tokens"])
+        assert used[first_full - 1] < BUDGET["max_label_tokens"]  # never more than the step that fills the budget
+        assert set(used[first_full:]) == {used[first_full]}  # and nothing after it
+        assert run.summary("train")["label_tokens"][name] == used[-1]
+    assert min(lines[-1][f"train/label_tokens/{name}"] for name in ("llama", "gemma3")) >= BUDGET["max_label_tokens"]
+
+
+def test_a_student_whose_budget_is_used_up_keeps_its_weights(toy_run, monkeypatch):
+    """The two tokenizers give the same text other lengths, so one student ends first; stale gradients would move it on."""
+    run = toy_run(training=BUDGET, method={"policy": {"kind": "all"}, "peers": {"weight": 0.0}})
+    seen = []
+    real = loop._record
+
+    def record(trainer, *args):
+        real(trainer, *args)
+        weights = [{name: value.detach().clone() for name, value in student.trainable()} for student in trainer.team.students]
+        seen.append((list(trainer.label_tokens), weights))
+
+    monkeypatch.setattr(loop, "_record", record)
+    loop.train(run)
+    for index in (0, 1):
+        closed = [weights[index] for tokens, weights in seen if tokens[index] >= BUDGET["max_label_tokens"]]
+        for weights in closed:
+            assert all(torch.equal(closed[0][name], weights[name]) for name in weights)
+    assert seen[-1][0][0] != seen[-1][0][1]
+
+
+def test_resume_within_a_token_budget_is_bit_identical(toy_run, monkeypatch):
+    whole, broken = toy_run(training=BUDGET), toy_run(training=BUDGET)
+    loop.train(whole)
+    with monkeypatch.context() as patch:
+        cut_after(patch, 2)
+        with pytest.raises(Cut):
+            loop.train(broken)
+    loop.train(Run(broken.folder))
+    assert outcome(whole)[0] == outcome(Run(broken.folder))[0]
+
+
+def test_a_budget_nobody_can_reach_is_refused(toy_run):
+    run = toy_run(training=BUDGET, method={"policy": {"kind": "single_path", "style": "no_such"}, "peers": {"weight": 0.0}})
+    with pytest.raises(DataError, match="never reached"):
+        loop.train(run)
+
+
+def test_a_smaller_share_of_the_questions_is_part_of_a_larger_one(toy_run):
+    asked = []
+    for share in (0.25, 0.5, 1.0):
+        run = toy_run(training={"questions_per_step": 2, "question_frac": share})
+        asked.append({question.question.id for question in load_pool(run, load_team(run.config))[0]})
+    assert asked[0] < asked[1] < asked[2]
+    assert len(asked[0]) * 4 == len(asked[1]) * 2 == len(asked[2])

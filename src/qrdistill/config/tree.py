@@ -252,8 +252,11 @@ class TrainingConfig(_Model):
     final_lr_frac: Fraction = 0.1
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    token_budget: int = Field(0, ge=0)
-    """Stop a student once it has trained on this many label tokens; 0: no limit. Makes arms comparable."""
+    max_label_tokens: int = Field(0, ge=0)
+    """Train until every student has trained on this many label tokens, however many epochs that takes (`epochs` is then not
+    read), each with its own learning rate schedule; 0: `epochs` decides. Makes arms of a study comparable."""
+    question_frac: float = Field(1.0, gt=0, le=1)
+    """Share of the training questions that are trained on, chosen by hash: a smaller share is part of a larger one."""
     checkpoint_steps: int = Field(20, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
 

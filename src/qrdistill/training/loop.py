@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qrdistill.config import Config, TrainingConfig, content_hash
+from qrdistill.errors import DataError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.encoder import encode
 from qrdistill.routing.features import StateMemory
@@ -79,8 +80,33 @@ class Trainer:
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps in all."""
+        """Optimizer steps in all; with a token budget, as many as the tokens of a step so far make likely."""
+        if self.config.training.max_label_tokens:
+            return max(math.ceil(self.step / max(self.progress(), 1e-9)), 1)
         return self.steps_per_epoch * self.config.training.epochs
+
+    @property
+    def is_due_S(self) -> list[bool]:
+        """Which students still have tokens to train on."""
+        budget = self.config.training.max_label_tokens
+        return [
+            optimizer is not None and (budget == 0 or used < budget)
+            for optimizer, used in zip(self.optimizers, self.label_tokens, strict=True)
+        ]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no step left to take."""
+        if self.config.training.max_label_tokens:
+            return not any(self.is_due_S)
+        return self.step >= self.num_steps
+
+    def progress(self, student: int = -1) -> float:
+        """Share of the training that is done, in [0, 1]; with a token budget that of one student, or of the slowest."""
+        if not (budget := self.config.training.max_label_tokens):
+            return self.step / self.num_steps
+        trained = [used for used, optimizer in zip(self.label_tokens, self.optimizers, strict=True) if optimizer is not None]
+        return min(1.0, (self.label_tokens[student] if student >= 0 else min(trained, default=budget)) / budget)
 
 
 def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT) -> list[Student]:
@@ -216,8 +242,9 @@ def _make_optimizer(student: Student, training: TrainingConfig) -> torch.optim.O
 
 def _run_steps(trainer: Trainer, progress: Progress) -> None:
     training = trainer.config.training
-    progress.start(trainer.num_steps, "train")
-    progress.advance(trainer.step)
+    budget = training.max_label_tokens
+    progress.start(budget or trainer.num_steps, "train, label tokens" if budget else "train")
+    progress.advance(done := round(trainer.progress() * budget) if budget else trainer.step)
     try:
         with trainer.run.metrics.open("a", encoding="utf-8", buffering=1) as log:
             for work in _remaining_work(trainer):
@@ -230,8 +257,9 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                 )
                 trainer.step += 1
                 _record(trainer, work, result, time.perf_counter() - began, log)
-                progress.advance(1)
-                if trainer.step % training.checkpoint_steps == 0 or trainer.step == trainer.num_steps:
+                before, done = done, round(trainer.progress() * budget) if budget else trainer.step
+                progress.advance(done - before)
+                if trainer.step % training.checkpoint_steps == 0 or trainer.is_over:
                     log.flush()
                     _save(trainer)
     finally:
@@ -240,10 +268,21 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
 
 def _remaining_work(trainer: Trainer) -> Iterator[StepWork]:
     size = trainer.config.training.questions_per_step
-    for step in range(trainer.step, trainer.num_steps):
-        epoch, position = divmod(step, trainer.steps_per_epoch)
+    while not trainer.is_over:
+        epoch, position = divmod(trainer.step, trainer.steps_per_epoch)
+        _insist_on_tokens(trainer)
         order = torch.randperm(len(trainer.train_pool), generator=step_generator(trainer.config.seed, "order", epoch)).tolist()
         yield step_work([trainer.train_pool[index] for index in order[position * size : (position + 1) * size]])
+
+
+def _insist_on_tokens(trainer: Trainer) -> None:
+    """A token budget is only reached if paths are routed: the first epoch without any would repeat itself for ever."""
+    names = [student.name for student, is_due in zip(trainer.team.students, trainer.is_due_S, strict=True) if is_due]
+    if trainer.config.training.max_label_tokens and trainer.step == trainer.steps_per_epoch and not any(trainer.label_tokens):
+        raise DataError(
+            f"no path was routed to {' or '.join(names)} in a whole epoch, so training.max_label_tokens is never reached; "
+            "look at which styles survive the filter (qrdistill show RUN) and at method.policy"
+        )
 
 
 def _embed(trainer: Trainer, work: StepWork) -> tuple[Tensor, Tensor]:
@@ -259,8 +298,7 @@ def _embed(trainer: Trainer, work: StepWork) -> tuple[Tensor, Tensor]:
 
 def _knobs(trainer: Trainer) -> StepKnobs:
     peers = trainer.config.method.peers
-    budget = trainer.config.training.token_budget
-    progress = trainer.step / trainer.num_steps
+    progress = trainer.progress()
     done = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
     ramp = float(done >= 0) if peers.ramp == "constant" else max(done, 0.0)
     return StepKnobs(
@@ -270,15 +308,27 @@ def _knobs(trainer: Trainer) -> StepKnobs:
         progress=progress,
         peer_weight=peers.weight * ramp if len(trainer.team.students) > 1 else 0.0,
         is_first_sight=trainer.step < trainer.steps_per_epoch,
-        is_open_S=[budget == 0 or used < budget for used in trainer.label_tokens],
+        is_open_S=[is_due or optimizer is None for is_due, optimizer in zip(trainer.is_due_S, trainer.optimizers, strict=True)],
     )
 
 
 def _set_learning_rates(trainer: Trainer) -> None:
-    factor = learning_rate_factor(trainer.step, trainer.num_steps, trainer.config.training)
-    for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True):
+    for index, (student, optimizer) in enumerate(zip(trainer.team.students, trainer.optimizers, strict=True)):
+        if trainer.config.training.max_label_tokens:
+            factor = token_learning_rate_factor(trainer.progress(index), trainer.step, trainer.config.training)
+        else:
+            factor = learning_rate_factor(trainer.step, trainer.num_steps, trainer.config.training)
         for group in optimizer.param_groups if optimizer else []:
             group["lr"] = student.config.learning_rate * factor
+
+
+def token_learning_rate_factor(progress: float, step: int, training: TrainingConfig) -> float:
+    """The schedule of `learning_rate_factor` over a student's token budget, of which the share `progress` is used at `step`."""
+    mean_share = progress / step if step and progress else 0.01  # of a step; how many there will be is not known
+    if progress < training.warmup_frac:
+        return min((progress + mean_share) / training.warmup_frac, 1.0)
+    done = (progress - training.warmup_frac) / max(1 - training.warmup_frac, 1e-9)
+    return _cosine(min(done, 1.0), training)
 
 
 def learning_rate_factor(step: int, num_steps: int, training: TrainingConfig) -> float:
@@ -286,7 +336,10 @@ def learning_rate_factor(step: int, num_steps: int, training: TrainingConfig) ->
     warmup = max(round(training.warmup_frac * num_steps), 1)
     if step < warmup:
         return (step + 1) / warmup
-    done = (step - warmup) / max(num_steps - warmup, 1)
+    return _cosine((step - warmup) / max(num_steps - warmup, 1), training)
+
+
+def _cosine(done: float, training: TrainingConfig) -> float:
     return training.final_lr_frac + (1 - training.final_lr_frac) * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -425,7 +478,7 @@ def _finish(trainer: Trainer) -> None:
     export_records(run.exports, "routes", routes)
     names = [student.name for student in trainer.team.students]
     summary = {
-        "steps": trainer.num_steps,
+        "steps": trainer.step,
         "questions": len(trainer.train_pool),
         "paths": sum(len(question.paths) for question in trainer.train_pool),
         "label_tokens": dict(zip(names, trainer.label_tokens, strict=True)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qrdistill.config import content_hash
 from qrdistill.errors import DataError
 from qrdistill.routing.values import answer_determining_spans
 from qrdistill.store import Run
@@ -119,7 +120,14 @@ def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion]
         pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
     if not pools["train"]:
         raise DataError("no training question has a kept path; look at the filter's counts: qrdistill show RUN")
-    return pools["train"], pools["validation"]
+    return fraction_of(pools["train"], run.config.training.question_frac), pools["validation"]
+
+
+def fraction_of(questions: Sequence[PoolQuestion], share: float) -> list[PoolQuestion]:
+    """A share of the questions, at least one: those whose ids hash lowest, so that a smaller share is part of a larger one."""
+    ranked = sorted(questions, key=lambda pooled: content_hash(pooled.question.id))
+    chosen = {pooled.question.id for pooled in ranked[: max(1, round(share * len(ranked)))]}
+    return [pooled for pooled in questions if pooled.question.id in chosen]
 
 
 def _pool_path(

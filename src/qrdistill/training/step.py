@@ -271,9 +271,10 @@ def _learn(
     optimizer: torch.optim.Optimizer | None,
     is_open: bool,
 ) -> dict[str, float]:
+    if optimizer is not None:
+        optimizer.zero_grad(set_to_none=True)  # also of a student whose budget is used up: it must not step on old gradients
     if optimizer is None or not is_open:
         return {"sft": 0.0, "peer": 0.0}
-    optimizer.zero_grad(set_to_none=True)
     return backward(student, forward, observation, weight_N, peer)
 
 
