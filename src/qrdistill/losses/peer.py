@@ -89,7 +89,7 @@ def piece_cross_entropy(logits_CV: Tensor, target: PeerTarget, piece_token_U: Te
         [C], >= 0; zero exactly when the student's distribution on the support equals the target.
     """
     log_total_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
-    log_prob_CJ = logits_CV.gather(1, piece_token_U[target.piece_CJ]) - log_total_C1
+    log_prob_CJ = logits_CV.gather(1, piece_token_U.to(logits_CV.device)[target.piece_CJ]) - log_total_C1
     other_C1 = (1.0 - log_prob_CJ.exp().sum(dim=1, keepdim=True)).clamp(min=1e-6)
     log_prob_CK = torch.cat([log_prob_CJ, other_C1.log()], dim=1)
     entropy_C = torch.special.entr(target.prob_CK).sum(dim=1)

@@ -61,7 +61,7 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         if is_read:
             by_prompt.setdefault(path.tokens[index].prompt_ids, []).append(path.tokens[index])
     number = {path.path.id: position for position, path in enumerate(work.paths)}
-    hidden = [torch.zeros(0, student.width, device=student.device)]
+    hidden = [torch.zeros(0, student.width, device=student.device, dtype=student.dtype)]
     labels, owners, values = (
         [torch.zeros(0, dtype=torch.long)],
         [torch.zeros(0, dtype=torch.long)],
