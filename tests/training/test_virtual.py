@@ -1,4 +1,4 @@
-"""The reliability gate on real students: a true score is believed, its opposite and noise are not, and nothing is left changed."""
+"""The reliability gate on real students: a true score is believed, its opposite and noise are not."""
 
 import json
 
@@ -21,8 +21,7 @@ def true_scores(trainer, work, validation) -> torch.Tensor:
         only[row] = 1.0
         kept = [student.state_dict() for student in team.students]
         before = losses_per_token(team, method, validation).mean(dim=0)
-        for student, weights in zip(team.students, kept, strict=True):
-            index = team.students.index(student)
+        for index, student in enumerate(team.students):
             tokens = work.paths[row].tokens[index]
             ids = torch.tensor([[*tokens.prompt_ids, *tokens.response_ids]])
             logits = student.model(input_ids=ids).logits[0, len(tokens.prompt_ids) - 1 : -1]
