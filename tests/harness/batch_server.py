@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 class BatchAPI:
@@ -29,6 +30,7 @@ class BatchAPI:
         self.shuffle = True
         self.is_paused = False
         self.answered_ids: list[str] = []
+        self.name_of: Callable[[int], str] = lambda number: f"batch_{number}"
 
     def __enter__(self) -> BatchAPI:
         api = self
@@ -103,9 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/batches?"):
             self._send(json.dumps({"data": list(api.batches.values())[::-1]}).encode())
         elif path.startswith("/batches/"):
-            self._send(json.dumps(api.look(path.split("/")[2])).encode())
+            self._send(json.dumps(api.look(unquote(path.split("/")[2]))).encode())
         else:
-            self._send(api.files[path.split("/")[2]])
+            self._send(api.files[unquote(path.split("/")[2])])
 
     def do_POST(self) -> None:
         api, path = self.state, self.path.removeprefix("/v1")
@@ -118,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(json.dumps({"id": file_id}).encode())
             return
         asked = json.loads(raw)
-        batch_id = f"batch_{len(api.batches)}"
+        batch_id = api.name_of(len(api.batches))
         num_lines = len(api.files[asked["input_file_id"]].splitlines())
         batch = {"id": batch_id, "status": "in_progress", "request_counts": {"total": num_lines, "completed": 0}, **asked}
         api.batches[batch_id] = batch

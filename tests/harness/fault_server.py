@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -192,6 +193,8 @@ class FaultServer:
             return False
         elif fault in _RAW:
             _write(writer, 200, _RAW[fault], {"Content-Type": "text/html"})
+        elif fault == "gzip_bomb":
+            _write(writer, 200, _bomb(), {"Content-Encoding": "gzip"})
         elif fault == "hang":
             await reader.read(1)  # until the client gives up
             return False
@@ -246,6 +249,13 @@ class FaultServer:
             await writer.drain()
             if fault != "huge":
                 await asyncio.sleep(0.05)
+
+
+def _bomb() -> bytes:
+    """200 MB of JSON white space in 200 kB of gzip."""
+    squeeze = zlib.compressobj(level=9, wbits=31)
+    parts = [squeeze.compress(b" " * 1_000_000) for _ in range(200)]
+    return b"".join([*parts, squeeze.flush()])
 
 
 def _error(message: str, code: str = "") -> bytes:

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from harness.batch_server import BatchAPI
 from harness.books import write_recipe
 from harness.client import VARIABLE, config
 from harness.fault_server import FaultServer
 from qrdistill.cli.main import run_app
+from qrdistill.config import validate
+from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
 from qrdistill.store import Ledger
+from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client import OpenAICompatibleTeacher
 from qrdistill.teacher.generate import make_request
-from qrdistill.teacher.styles import Style
+from qrdistill.teacher.styles import Style, style_named
 from qrdistill.types import Question, ReasoningPath
 
 QUESTION = Question(id="q1", task="t", split="train", text="What is 2 + 2?", kind="number", gold="4")
@@ -71,6 +76,33 @@ def test_a_change_of_how_it_is_asked_is_the_same_cell(changes: dict[str, Any]) -
     assert make_request(QUESTION, teacher, style, 0, teacher.sampling("cot")).id == identity()
 
 
+def test_the_order_of_styles_tasks_and_teachers_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    tree = yaml.safe_load(write_recipe(tmp_path, "http://h/v1", num_train=3).read_text())
+    teacher = tree["generate"]["teachers"][0]
+    tree["generate"] |= {"styles": ["cot", "fact"], "teachers": [teacher, teacher | {"name": "second"}]}
+    tree["questions"]["tasks"].append({"kind": "reasoning", "name": "gcd"})
+
+    def cells() -> list[str]:
+        config = validate(tree)
+        styles = [style_named(name, config.generate) for name in config.generate.styles]
+        questions = [question for task in load_tasks(config).values() for question in task.questions("train", 3)]
+        return [
+            make_request(question, teacher, style, 0, teacher.sampling(style.name)).id
+            for one in config.generate.teachers
+            if isinstance(one, OpenAICompatibleTeacherConfig)
+            for teacher in [OpenAICompatibleTeacher(one, prompt=lambda request, question: "")]
+            for style in styles
+            for question in questions
+        ]
+
+    before = cells()
+    for listed in (tree["generate"]["styles"], tree["generate"]["teachers"], tree["questions"]["tasks"]):
+        listed.reverse()
+    assert cells() != before
+    assert sorted(cells()) == sorted(before)
+    assert len(set(before)) == 2 * 2 * 6
+
+
 def hostile_strings(number: int) -> list[str]:
     dice = random.Random(7)
     pieces = [
@@ -94,9 +126,10 @@ def hostile_strings(number: int) -> list[str]:
     return ["".join(dice.choices(pieces, k=dice.randint(1, 12))) for _ in range(number)]
 
 
-def test_hostile_texts_survive_the_way_into_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_strings", [600, pytest.param(5_004, marks=pytest.mark.nightly)])
+def test_hostile_texts_survive_the_way_into_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_strings: int) -> None:
     monkeypatch.setenv(VARIABLE, "sk-some-key-value")
-    texts = iter(hostile_strings(600))
+    texts = iter(hostile_strings(num_strings))
     sent: list[str] = []
 
     def answer(prompt: str) -> str:
@@ -104,7 +137,8 @@ def test_hostile_texts_survive_the_way_into_the_ledger(tmp_path: Path, monkeypat
         return sent[-1]
 
     with FaultServer(answer=answer) as server:
-        code = run_app(["generate", str(write_recipe(tmp_path, server.url, num_train=99)), "-o", str(tmp_path / "run")])
+        recipe = write_recipe(tmp_path, server.url, num_train=num_strings // 6 - 1)
+        code = run_app(["generate", str(recipe), "-o", str(tmp_path / "run")])
     assert code == 0
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite", is_read_only=True)
     as_json = [json.loads(json.dumps(text)) for text in sent]  # two lone surrogates side by side are one character in JSON
@@ -113,6 +147,29 @@ def test_hostile_texts_survive_the_way_into_the_ledger(tmp_path: Path, monkeypat
     ledger.close()
     lines = (tmp_path / "run" / "exports" / "paths.jsonl").read_bytes().split(b"\n")
     assert len(lines) == len(sent) + 1
+
+
+def test_hostile_names_write_nothing_outside_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H4: a model's name, and every name a server makes up, are data and never places."""
+    monkeypatch.setenv(VARIABLE, "sk-some-key-value")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    evil = "../../evil/../x"
+    with FaultServer(model=evil, answer=lambda prompt: "../../etc/x The answer is 4.") as server:
+        recipe = write_recipe(inside, server.url, num_train=2, model=evil)
+        assert run_app(["generate", str(recipe), "-o", "run"]) == 0
+    with BatchAPI() as api:
+        api.name_of = lambda number: f"../../evil-{number}"
+        own = {"mode": "batch", "model": evil, "capabilities": {"batch": True}, "limits": {"poll_s": 0.05}}
+        recipe = write_recipe(inside, api.url, num_train=2, **own)
+        assert run_app(["generate", str(recipe), "-o", "batched"]) == 69
+        assert not api.looks
+        files = {"mode": "files", "model": evil}
+        assert run_app(["generate", str(write_recipe(inside, api.url, num_train=2, **files)), "-o", "filed"]) == 75
+    assert [place.name for place in tmp_path.iterdir()] == ["inside"]
+    assert {place.name for place in inside.iterdir()} <= {"recipe.yaml", "run", "batched", "filed"}
+    assert not [place for place in inside.rglob("*") if "evil" in place.name]
 
 
 def canaries() -> list[str]:

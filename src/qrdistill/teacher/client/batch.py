@@ -14,6 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from qrdistill.config.endpoints import LimitsConfig
 from qrdistill.errors import AuthError, PausedError, ProviderError, QRDistillError
@@ -130,7 +131,7 @@ class BatchServer:
         """Poll until the batch has ended, well or not."""
         told = ""
         while True:
-            batch = await self._call("GET", f"/batches/{job.batch_id}")
+            batch = await self._call("GET", f"/batches/{quote(job.batch_id, safe='')}")
             status, counts = str(batch.get("status")), batch.get("request_counts") or {}
             line = f"batch {job.batch_id}: {status}, {counts.get('completed', 0)} of {counts.get('total', len(job.attempts))}"
             if line != told:
@@ -144,7 +145,7 @@ class BatchServer:
         """The result files of a batch that has ended: replies and errors."""
         for name in ("output_file_id", "error_file_id"):
             if isinstance(file_id := batch.get(name), str) and file_id:
-                yield await self._bytes("GET", f"/files/{file_id}/content")
+                yield await self._bytes("GET", f"/files/{quote(file_id, safe='')}/content")
 
     async def _call(
         self,
