@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from qrdistill.config import Config
 from qrdistill.progress import SILENT, Progress
@@ -96,31 +95,3 @@ _ROOMS: dict[Stage, Callable[[Run, Progress], None]] = {
     "evaluate": _evaluate,
     "report": _report,
 }
-
-
-def chat_rows(run: Run) -> list[dict[str, Any]]:
-    """The kept paths as chat messages (plain test-time prompt, then the path), with their question, style and quality."""
-    from qrdistill.tasks import load_tasks
-    from qrdistill.types import FilterDecision, Question, ReasoningPath
-
-    tasks = load_tasks(run.config)
-    questions = {question.id: question for question in run.ledger.all(Question)}
-    paths = {path.id: path for path in run.ledger.all(ReasoningPath)}
-    rows = []
-    for decision in run.ledger.all(FilterDecision, "is_kept = 1", order="question_id, style, path_id"):
-        question, path = questions[decision.question_id], paths[decision.path_id]
-        messages = [
-            {"role": "user", "content": tasks[question.task].prompt(question)},
-            {"role": "assistant", "content": path.text},
-        ]
-        rows.append(
-            {
-                "messages": messages,
-                "question_id": question.id,
-                "split": question.split,
-                "style": path.style,
-                "path_id": path.id,
-                "quality": decision.quality,
-            }
-        )
-    return rows

@@ -1,4 +1,4 @@
-"""Verbs that only look: check, show, explain, ls; and those that write a file for others: export, schema."""
+"""Verbs that only look: check, show, explain, ls; and schema, which writes for editors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
-from qrdistill.errors import DataError, QRDistillError
+from qrdistill.errors import QRDistillError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +32,7 @@ class Listed(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the app."""
-    for verb in (check, show, explain, ls, export, schema):
+    for verb in (check, show, explain, ls, schema):
         app.command(verb.__name__)(verb)
 
 
@@ -204,30 +204,6 @@ _LISTS = {
     Listed.styles: _list_styles,
     Listed.policies: _list_policies,
 }
-
-
-def export(
-    ctx: typer.Context,
-    target: options.RunFolder,
-    out: options.Out = "",
-    json_: options.Json = False,
-) -> None:
-    """Write the kept paths as chat messages, one JSON object a line (for other trainers)."""
-    from qrdistill.pipeline import chat_rows
-    from qrdistill.store import write_text
-
-    session: Session = ctx.obj
-    run = options.open_run(session, target)
-    run.require("filter")
-    rows = chat_rows(run)
-    if not rows:
-        raise DataError(f"{run.folder} has no kept path to export; see why with: qrdistill report {run.folder}")
-    path = Path(out) if out else run.folder / "messages.jsonl"
-    write_text(path, "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows))
-    payload = {"verb": "export", "run": str(run.folder), "path": str(path), "num_rows": len(rows)}
-    session.result(
-        payload, [f"{len(rows)} kept paths in {path}"], next_step=f"train elsewhere with {path}, or: qrdistill train {target}"
-    )
 
 
 def schema(ctx: typer.Context, out: options.Out = "recipe.schema.json", json_: options.Json = False) -> None:

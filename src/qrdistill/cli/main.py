@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 import qrdistill
-from qrdistill.cli import doctor, inspect, stages
+from qrdistill.cli import doctor, exchange, inspect, stages
 from qrdistill.cli.output import ReaderGoneError, Session
 from qrdistill.errors import QRDistillError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 stages.register(app)
 inspect.register(app)
+exchange.register(app)
 doctor.register(app)
 
 
