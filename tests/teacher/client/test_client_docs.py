@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -48,22 +49,51 @@ def test_the_stories_are_ten_lines(blocks: list[Path]) -> None:
         assert len(path.read_text().splitlines()) <= 10
 
 
-def test_the_first_story_ends_with_filtered_paths(blocks: list[Path], tmp_path: Path) -> None:
-    def answer(prompt: str) -> str:
-        left, right = re.findall(r"What is (\d+) \+ (\d+)", prompt)[0]
-        return f"We add {left} + {right} = {int(left) + int(right)}. The answer is {int(left) + int(right)}."
+def answer(prompt: str) -> str:
+    left, right = re.findall(r"What is (\d+) \+ (\d+)", prompt)[0]
+    return f"We add {left} + {right} = {int(left) + int(right)}. The answer is {int(left) + int(right)}."
 
-    with FaultServer(answer=answer, model="gpt-4o-mini") as teacher, FaultServer(answer=honest, model="gpt-4o") as judge:
-        changes = [
-            f"generate.teachers.0.base_url={teacher.url}",
-            f"filter.judge.judges.0.base_url={judge.url}",
-            "questions.num_train=5",
-            "questions.num_validation=1",
-            "questions.num_test=2",
-        ]
-        flags = [part for change in changes for part in ("--set", change)]
-        run = tmp_path / "runs" / "paths"
-        assert run_app(["run", str(blocks[0]), "-o", str(run), "--until", "filter", *flags]) == 0
-        ledger = Ledger(run / "ledger.sqlite", is_read_only=True)
-        assert ledger.count(FilterDecision, "is_kept = 1") >= 6
+
+SMALL = ["questions.num_train=5", "questions.num_validation=1", "questions.num_test=2"]
+
+
+def flags(*changes: str) -> list[str]:
+    return [part for change in [*SMALL, *changes] for part in ("--set", change)]
+
+
+def num_kept(run: Path) -> int:
+    ledger = Ledger(run / "ledger.sqlite", is_read_only=True)
+    try:
+        return ledger.count(FilterDecision, "is_kept = 1")
+    finally:
         ledger.close()
+
+
+def test_the_commands_of_the_first_story_end_with_filtered_paths(blocks: list[Path], tmp_path: Path, root: Path) -> None:
+    """Word for word, but for the addresses and the number of questions."""
+    (tmp_path / "paths.yaml").write_text(blocks[0].read_text())
+    (shell,) = re.findall(r"```bash\n(.*?)```", (root / "docs" / "teachers.md").read_text(), re.DOTALL)
+    commands = [shlex.split(line, comments=True)[1:] for line in shell.splitlines() if line.startswith("qrdistill ")]
+    assert [words[0] for words in commands] == ["check", "run", "export"]
+    with FaultServer(answer=answer, model="gpt-4o-mini") as teacher, FaultServer(answer=honest, model="gpt-4o") as judge:
+        own = flags(f"generate.teachers.0.base_url={teacher.url}", f"filter.judge.judges.0.base_url={judge.url}")
+        for words in commands:
+            assert run_app([*words, *(own if words[0] != "export" else [])]) == 0
+    kept = num_kept(tmp_path / "runs" / "paths")
+    assert kept >= 6
+    exported = [file for file in (tmp_path / "runs" / "paths").rglob("*.jsonl") if '"messages"' in file.read_text()[:2000]]
+    assert sum(len(file.read_text().splitlines()) for file in exported) >= 5
+
+
+@pytest.mark.parametrize(
+    ("number", "answers_as"), [(1, "Qwen/Qwen2.5-7B-Instruct"), (2, "llama3.2:latest")], ids=["vllm", "ollama"]
+)
+def test_the_stories_of_local_servers_end_with_filtered_paths(
+    blocks: list[Path], tmp_path: Path, number: int, answers_as: str
+) -> None:
+    with FaultServer(answer=answer, model=answers_as) as server:
+        own = flags(f"generate.teachers.0.base_url={server.url}")
+        assert run_app(["run", str(blocks[number]), "-o", str(tmp_path / "run"), "--until", "filter", *own]) == 0
+        assert not any(call.authorization for call in server.accepted)
+        assert len(server.accepted) == 6 * 6 * (2 if number == 1 else 1)
+    assert num_kept(tmp_path / "run") >= 6
