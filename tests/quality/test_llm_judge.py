@@ -16,7 +16,7 @@ from harness.fault_server import MIXED, FaultServer
 from harness.judges import fenced, honest, is_sound, lenient
 from qrdistill.config.endpoints import LLMJudgeConfig
 from qrdistill.errors import PausedError, UnsafeConfigError
-from qrdistill.quality.controls import MIN_EACH, Control, make_controls, spoil
+from qrdistill.quality.controls import MIN_EACH, Control, audit, insist, make_controls, num_controls, spoil
 from qrdistill.quality.llm_judge import LLMJudge, Material, combine, disagreements
 from qrdistill.quality.rubric import read_finding, write_prompt
 from qrdistill.teacher.client import MemoryDesk
@@ -182,6 +182,27 @@ def test_known_verdicts_cost_no_call_and_failed_calls_leave_a_hole() -> None:
         first = judge(LLMJudge(config(server.url), desk=desk), [material(i) for i in range(5)])
         judge(LLMJudge(config(server.url)), [material(i) for i in range(10)], known=first)
         assert len(server.accepted) == 10
+
+
+@given(st.integers(1, 2_000_000), st.floats(0.04, 0.5))
+def test_at_least_two_in_a_hundred_are_known_bad(num_judged: int, control_frac: float) -> None:
+    assert num_controls(num_judged, control_frac) >= max(MIN_EACH, 0.02 * num_judged)
+
+
+@pytest.mark.parametrize("num_accepted", [0, 1, 2, 5])
+def test_more_than_a_tenth_accepted_stops_and_a_tenth_does_not(num_accepted: int) -> None:
+    decisions = {f"control/bad/{i}": "keep" if i < num_accepted else "drop" for i in range(10)}
+    found = audit(decisions)  # type: ignore[arg-type]
+    if num_accepted > 1:
+        with pytest.raises(UnsafeConfigError, match=f"{num_accepted} of 10 planted bad"):
+            insist(found, judge="j", max_accepted_frac=0.10)
+    else:
+        insist(found, judge="j", max_accepted_frac=0.10)
+
+
+def test_an_unknown_control_is_neither_caught_nor_accepted() -> None:
+    found = audit({"control/bad/1": "unknown", "control/bad/2": "drop", "control/good/1": "unknown", "path": "keep"})
+    assert (found.num_bad, found.caught, found.accepted, found.num_good, found.falsely_rejected) == (2, 1, 0, 1, 0)
 
 
 def test_controls_are_what_they_claim_to_be() -> None:

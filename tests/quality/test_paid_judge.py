@@ -10,7 +10,7 @@ import pytest
 
 from harness.client import KEY, VARIABLE, limits
 from harness.fault_server import MIXED, FaultServer
-from harness.judges import honest, lenient
+from harness.judges import fenced, honest, is_sound, lenient, reply
 from qrdistill.config import Config, load_recipe
 from qrdistill.errors import ConfigError, PausedError, UnsafeConfigError
 from qrdistill.quality.filter import filter_paths
@@ -118,6 +118,39 @@ def test_two_judges_and_where_they_disagree(tmp_path: Path, root: Path) -> None:
         assert len(shown.rows) == min(20, note["num_disagreements"])
         assert run.ledger.count(JudgeVerdict, "path_id NOT GLOB 'control/*'") % 3 == 0
         run.close()
+
+
+def test_grades_rank_and_the_best_m_a_question_stay(tmp_path: Path, root: Path) -> None:
+    """A judge may only remove: what stays is a part of what a run without it would keep, and within it the best grades."""
+    steps: dict[str, int] = {}
+
+    def graded(prompt: str) -> str:
+        code, path = fenced(prompt)
+        return honest(prompt) if not is_sound(path) else reply(code, "sound", steps.setdefault(path, 3 + len(path) % 3))
+
+    config = recipe(root, "http://127.0.0.1:1/v1")
+    with FaultServer(answer=graded) as server:
+        tree = recipe(root, server.url).model_dump(mode="json")
+        tree["filter"]["judge"]["top_m"] = 2
+        run = made(tmp_path, Config.model_validate(tree))
+        kept = filter_paths(run)
+    bare = Run(tmp_path / "bare", Config.model_validate(config.model_dump(mode="json") | {"filter": {"judge": {"kind": "none"}}}))
+    generate_paths(bare)
+    assert {path.id for path in kept} < {path.id for path in filter_paths(bare)}
+    bare.close()
+    verdicts = {v.path_id: v for v in run.ledger.all(JudgeVerdict) if "=" in v.judge and not v.path_id.startswith("control/")}
+    assert {verdict.grade for verdict in verdicts.values()} > {3, 4, 5}, "stored"
+    assert all(verdict.reason for verdict in verdicts.values())
+    by_question: dict[str, list[FilterDecision]] = {}
+    for decision in run.ledger.all(FilterDecision):
+        by_question.setdefault(decision.question_id, []).append(decision)
+    assert "judge_top_m" in {decision.reason for group in by_question.values() for decision in group}
+    for group in by_question.values():
+        stay = [verdicts[decision.path_id].grade for decision in group if decision.reason == "kept"]
+        go = [verdicts[decision.path_id].grade for decision in group if decision.reason == "judge_top_m"]
+        assert len(stay) <= 2
+        assert not go or (len(stay) == 2 and min(stay) >= max(go))
+    run.close()
 
 
 def test_a_cap_without_a_price_is_refused(tmp_path: Path, root: Path) -> None:

@@ -60,7 +60,7 @@ def test_funnel_counts_add_up(run: Run) -> None:
     assert {(c.style, reason): n for c in cohorts for reason, n in c.reasons.items()} == plain
     section = funnel_section(run, cohorts)
     for row in find(section, "Filter funnel"):
-        passed = [int(cell.replace(",", "")) for cell in row[2:8]]
+        passed = [int(cell.replace(",", "")) for cell in row[2:9]]
         assert passed == sorted(passed, reverse=True)
         assert passed[-1] == passed[-2], "what passes the last check is kept"
     for column in list(zip(*find(section, "Every path has one outcome"), strict=True))[1:]:

@@ -58,6 +58,8 @@ class Cohort:
     reasons: Counter[str] = field(default_factory=Counter)
     cost_usd: float = 0.0
     num_tokens: int = 0
+    num_asked: int = 0
+    """Cells of the grid; those without a path are holes."""
 
     @property
     def num_generated(self) -> int:
@@ -97,9 +99,11 @@ def read_cohorts(run: Run) -> list[Cohort]:
         f"WHERE a.outcome NOT IN ({', '.join(repr(outcome) for outcome in sorted(MAYBE_BILLED))}) GROUP BY 1, 2"
     )
     attempt_cost = {(as_text(teacher), as_text(style)): real(cost) for teacher, style, cost in rows(run, paid)}
+    for teacher, style, number in rows(run, "SELECT teacher, style, count(*) FROM requests GROUP BY 1, 2"):
+        cohort(teacher, style).num_asked += whole(number)
+    teachers = in_order([teacher for teacher, _ in cohorts], [teacher.name for teacher in run.config.generate.teachers])
     for key, found in cohorts.items():
         found.cost_usd = max(path_cost[key], attempt_cost.get(key, 0.0))
-    teachers = in_order([teacher for teacher, _ in cohorts], [teacher.name for teacher in run.config.generate.teachers])
     styles = in_order([style for _, style in cohorts], [*run.config.generate.styles, *STYLES])
     return _merged([cohorts[teacher, style] for teacher in teachers for style in styles if (teacher, style) in cohorts])
 
@@ -113,12 +117,13 @@ def _merged(cohorts: Sequence[Cohort]) -> list[Cohort]:
         rest.reasons.update(cohort.reasons)
         rest.cost_usd += cohort.cost_usd
         rest.num_tokens += cohort.num_tokens
+        rest.num_asked += cohort.num_asked
     return [*cohorts[:MAX_COHORTS], rest]
 
 
 def funnel_section(run: Run, cohorts: Sequence[Cohort]) -> Section:
     """The filter: facts, figure, funnel and reasons."""
-    if not cohorts:
+    if not any(cohort.num_generated for cohort in cohorts):
         return Section("filter", "Paths and filter", (Prose("No paths yet: the generate stage has not begun.", "warning"),))
     blocks: list[Prose | Facts | Figures | Tables] = [_facts(run, cohorts)]
     if undecided := sum(cohort.lost_at("undecided") for cohort in cohorts):
@@ -146,7 +151,7 @@ def _facts(run: Run, cohorts: Sequence[Cohort]) -> Facts:
     return Facts(
         (
             Fact("paths generated", count(generated), f"{count(requested)} requested" if requested else ""),
-            Fact("kept for training", count(kept), percent(kept / generated) + " of the generated"),
+            Fact("kept for training", count(kept), percent(kept / generated) + " of the generated" if generated else ""),
             Fact("questions without a kept path", count(bare), f"of {count(asked)}"),
             Fact("cost per kept path", dollars(cost / kept) if kept else "–", f"{dollars(cost)} in all, retries included"),
         )
@@ -161,6 +166,7 @@ def _funnel_table(cohorts: Sequence[Cohort]) -> Table:
         whole_run.reasons.update(cohort.reasons)
         whole_run.cost_usd += cohort.cost_usd
         whole_run.num_tokens += cohort.num_tokens
+        whole_run.num_asked += cohort.num_asked
     gates = [
         "state",
         "answer",
@@ -176,6 +182,7 @@ def _funnel_table(cohorts: Sequence[Cohort]) -> Table:
         [
             "Teacher",
             "Style",
+            "Asked",
             "Generated",
             *heads,
             *(["Not decided"] if has_undecided else []),
@@ -183,16 +190,20 @@ def _funnel_table(cohorts: Sequence[Cohort]) -> Table:
             "Kept share",
             "Tokens per kept",
             "Cost per kept",
+            "Kept per dollar",
         ],
         body,
         num_headers=2,
-        note="Tokens and cost per kept path include the paths that were dropped.",
+        note=(
+            "Tokens and cost per kept path include the paths that were dropped. Cells that were asked for and not generated are "
+            "holes: every attempt failed, or the recording has no such path."
+        ),
     )
 
 
 def _funnel_row(cohort: Cohort, gates: Sequence[str], has_undecided: bool) -> list[Cell | str]:
     left = cohort.num_generated - cohort.lost_at("undecided")
-    row: list[Cell | str] = [cohort.teacher, cohort.style, count(cohort.num_generated)]
+    row: list[Cell | str] = [cohort.teacher, cohort.style, count(cohort.num_asked), count(cohort.num_generated)]
     for gate in gates:
         left -= cohort.lost_at(gate)
         row.append(count(left))
@@ -201,7 +212,9 @@ def _funnel_row(cohort: Cohort, gates: Sequence[str], has_undecided: bool) -> li
     kept = cohort.num_kept
     share = percent(kept / cohort.num_generated) if cohort.num_generated else "–"
     tokens = count(round(cohort.num_tokens / kept)) if kept and cohort.num_tokens else NONE
-    return [*row, count(kept), share, tokens, dollars(cohort.cost_usd / kept) if kept else NONE]
+    per_path = dollars(cohort.cost_usd / kept) if kept else NONE
+    per_dollar = f"{kept / cohort.cost_usd:,.{0 if kept >= 10 * cohort.cost_usd else 2}f}" if cohort.cost_usd else NONE
+    return [*row, count(kept), share, tokens, per_path, per_dollar]
 
 
 def _reason_table(cohorts: Sequence[Cohort]) -> Table:
