@@ -85,7 +85,8 @@ def _card(run: Run, sizes: dict[str, int]) -> str:
     teachers = ", ".join(f"{escaped(teacher.name)} ({escaped(_model(teacher))})" for teacher in config.generate.teachers)
     tasks = ", ".join(escaped(task.name) for task in config.questions.tasks)
     by_reason: dict[str, int] = run.summary("filter").get("by_reason", {})
-    funnel = markdown_table(("outcome", "paths"), sorted(by_reason.items(), key=_most))
+    outcomes: list[tuple[str, int]] = sorted(by_reason.items(), key=_most)
+    funnel = markdown_table(("outcome", "paths"), outcomes)
     return f"""{front_matter(fields)}
 # {escaped(config.name)}
 
