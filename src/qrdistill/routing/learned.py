@@ -38,15 +38,15 @@ class QRDistillPolicy:
             seed=int(content_hash([setting.seed, "router"]), 16) % 2**62,
         )
         self.students = setting.students
-        self.kappa_S = torch.ones(len(setting.students))
-        """Trust in the router, per student; set by the training where the recipe asks for the reliability gate."""
+        self.kappa_S = torch.full((len(setting.students),), torch.nan)
+        """Trust in the router, per student; NaN (full trust) until the reliability gate has measured it."""
         self.optimizer = torch.optim.AdamW(self.router.parameters(), lr=config.learning_rate, weight_decay=0.0)
 
     def route(self, view: StepView) -> Routing:
         """Draw gates from the router's probabilities."""
         with torch.no_grad():
             target_P = budget_share(view.question_of_P, self.config.budget)
-            prob_PS = trusted(self._probabilities(self._logits(view), view), target_P, self.kappa_S)
+            prob_PS = trusted(self._probabilities(self._logits(view), view), target_P, self.kappa_S.nan_to_num(1.0))
             if view.progress < self.config.warmup_frac:
                 prob_PS = target_P[:, None].expand_as(prob_PS)
             uniform_PS = torch.rand(prob_PS.shape, generator=step_generator(self.seed, "gates", view.step))

@@ -373,8 +373,8 @@ def _test_router(trainer: Trainer) -> None:
     policy = trainer.method.policy
     if not isinstance(policy, QRDistillPolicy) or not policy.config.reliability.is_on or not trainer.probe_pool:
         return
-    first = math.ceil(policy.config.warmup_frac * trainer.num_steps)
-    if trainer.step < max(first, 1) or (trainer.step > max(first, 1) and trainer.step % trainer.steps_per_epoch):
+    is_due = bool(policy.kappa_S.isnan().any()) or trainer.step % trainer.steps_per_epoch == 0
+    if trainer.step == 0 or trainer.progress() < policy.config.warmup_frac or not is_due:
         return
     settings = policy.config.reliability
 
