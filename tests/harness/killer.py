@@ -13,9 +13,14 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 
+def python_path() -> str:
+    """Where a child finds tests/ and whatever this process was given."""
+    return os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH", "")])])
+
+
 def start(arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a Python command (`-m module ...`) in a process group of its own, with tests/ importable."""
-    env = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", **(environment or {})}
+    env = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1", **(environment or {})}
     return subprocess.Popen(
         [sys.executable, *arguments],
         env=env,

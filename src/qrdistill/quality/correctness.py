@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from qrdistill.progress import SILENT, Progress
+from qrdistill.quality.judge import Work
 from qrdistill.tasks.base import Task
 from qrdistill.tasks.verify import GRADER_VERSION
 from qrdistill.types import AnswerVerdict, Question, ReasoningPath
@@ -30,16 +31,25 @@ def check_answers(
     questions: Mapping[str, Question],
     paths: Sequence[ReasoningPath],
     progress: Progress = SILENT,
+    *,
+    num_workers: int = 0,
 ) -> dict[str, AnswerVerdict]:
-    """Grade every path that is done; verdicts by path id."""
+    """Grade every path that is done; verdicts by path id. With `num_workers`, Ray actors do it; the verdicts are the same."""
     verdicts: dict[str, AnswerVerdict] = {}
-    progress.start(len(paths), "checking answers")
+    work = [(questions[path.question_id], path) for path in paths if path.state == "done"]
+    progress.start(len(work), "checking answers")
     try:
-        for path in paths:
-            question = questions[path.question_id]
-            if path.state == "done":
-                verdicts[path.id] = check_answer(tasks[question.task], question, path)
-            progress.advance(1)
+        for found in _graded(tasks, work, num_workers):
+            verdicts.update((verdict.path_id, verdict) for verdict in found)
+            progress.advance(len(found))
     finally:
         progress.stop()
     return verdicts
+
+
+def _graded(tasks: Mapping[str, Task], work: Sequence[Work], num_workers: int) -> Iterable[Sequence[AnswerVerdict]]:
+    if num_workers and work:
+        from qrdistill.quality.ray_grading import grade_all
+
+        return grade_all(tasks, work, num_workers=num_workers)
+    return ([check_answer(tasks[question.task], question, path)] for question, path in work)

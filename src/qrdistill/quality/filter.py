@@ -25,6 +25,7 @@ from qrdistill.quality.registry import make_judge
 from qrdistill.quality.rules import Pool, drop_duplicates, drop_leaks, drop_unusable, drop_wrong
 from qrdistill.store import Run, export_records
 from qrdistill.tasks.registry import load_tasks
+from qrdistill.teacher.client.opening import num_workers
 from qrdistill.teacher.collect import run_async
 from qrdistill.types import AnswerVerdict, FilterDecision, JudgeVerdict, Question, ReasoningPath
 
@@ -61,7 +62,7 @@ def _filter(run: Run, progress: Progress) -> None:
     tasks = load_tasks(run.config)
     questions = {question.id: question for question in run.ledger.iterate(Question)}
     paths = run.ledger.all(ReasoningPath)
-    verdicts = check_answers(tasks, questions, paths, progress)
+    verdicts = check_answers(tasks, questions, paths, progress, num_workers=num_workers(run))
     pool = Pool(questions, paths, verdicts)
     drop_unusable(pool)
     drop_leaks(pool)

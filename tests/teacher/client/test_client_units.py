@@ -233,6 +233,34 @@ def test_rates_hold() -> None:
     assert asyncio.run(scenario()) >= 0.4  # 60 may burst, the other 5 come at 10 a second
 
 
+@pytest.mark.parametrize(("estimated", "used", "num_calls", "least_s", "most_s"), [(10, 100, 8, 0.9, 3), (150, 10, 30, 0, 1.5)])
+def test_token_rates_hold_for_the_tokens_calls_took(
+    estimated: int, used: int, num_calls: int, least_s: float, most_s: float
+) -> None:
+    async def scenario() -> float:
+        limiter = LimiterPool().get("u", "k", limits(tokens_per_minute=6000))  # 600 may burst, then 100 a second
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for _ in range(num_calls):
+            async with limiter.place(estimated):
+                pass
+            limiter.correct(estimated, used)
+        return loop.time() - started
+
+    assert least_s <= asyncio.run(scenario()) <= most_s
+
+
+def test_a_call_larger_than_a_burst_draws_all_its_tokens() -> None:
+    async def scenario() -> float:
+        limiter = LimiterPool().get("u", "k", limits(tokens_per_minute=60_000))  # 6,000 may burst, then 1,000 a second
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with limiter.place(7_000):
+            return loop.time() - started
+
+    assert asyncio.run(scenario()) >= 0.9
+
+
 def test_users_of_one_endpoint_share_the_tightest_limiter() -> None:
     pool = LimiterPool()
     one = pool.get("u", "k", limits(max_concurrency=9, requests_per_minute=0))

@@ -137,6 +137,8 @@ class Endpoint:
         result: Completion | Failure = exchange.failure or self.read(exchange.body, call)
         self.limiter.report(result if isinstance(result, Failure) else None)
         attempt = self.ended(attempt, call, result)
+        if isinstance(result, Completion):
+            self.limiter.correct(likely, attempt.prompt_tokens + attempt.completion_tokens)
         further = rows(attempt, result) if rows is not None and isinstance(result, Completion) else ()
         self._desk.back((attempt, *further), most_usd)
         return attempt, result

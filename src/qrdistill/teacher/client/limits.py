@@ -98,6 +98,7 @@ class Limiter:
         self._clock = clock
         self._requests = _bucket(limits.requests_per_minute)
         self._tokens = _bucket(limits.tokens_per_minute)
+        self._owed_tokens = 0.0
         self._answered_at_s: float | None = None
         self._silent_since_s: float | None = None
         self._silent_attempts = 0
@@ -158,12 +159,26 @@ class Limiter:
             if self._requests is not None:
                 await self._requests.acquire(min(1.0, self._requests.max_rate))
             if self._tokens is not None:
-                await self._tokens.acquire(min(float(num_tokens), self._tokens.max_rate))
+                await self._draw(self._tokens, num_tokens)
             if self._stopped is not None:
                 raise afresh(self._stopped)
             yield
         finally:
             self.gate.leave()
+
+    async def _draw(self, bucket: AsyncLimiter, num_tokens: int) -> None:
+        """Draw a call's tokens, with what earlier calls took beyond their estimates; a large call draws several times."""
+        left = max(0.0, num_tokens + self._owed_tokens)
+        self._owed_tokens += num_tokens - left
+        while left > 0:
+            part = min(left, bucket.max_rate)
+            await bucket.acquire(part)
+            left -= part
+
+    def correct(self, estimated: int, used: int) -> None:
+        """Learn what a call took that drew `estimated` tokens; the difference is drawn, or given back, with the next calls."""
+        if self._tokens is not None:
+            self._owed_tokens += used - estimated
 
     def report(self, failure: Failure | None) -> None:
         """Learn from how a call ended (None: it was answered).
