@@ -17,9 +17,9 @@ from qrdistill.students.decode import ANSWER_LINE, RUN_ON, is_loop
 PROMPTS = [f"1 + {number}?" + " x" * (number * 5 % 17) for number in range(11)]
 
 
-def naive(student: Student, prompt: str, limit: int) -> Decoded:
+def naive(student: Student, prompt: str, limit: int, opening: str = "") -> Decoded:
     """One token at a time, no cache, no batch."""
-    ids = student.template.prompt_ids(prompt)
+    ids = [*student.template.prompt_ids(prompt), *student.template.response_ids(opening)[0][:-1]]
     new: list[int] = []
     while True:
         with torch.no_grad():
@@ -171,3 +171,11 @@ def test_real_students_decode_as_the_library_does(packaged, name):
         new = student.model.generate(input_ids=ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
         assert student.tokenizer.decode(new, skip_special_tokens=True).startswith(answer.text)
         assert answer.num_tokens > 0
+
+
+def test_an_answer_that_is_begun_goes_on_from_its_opening(architecture):
+    student = tiny_student(architecture)
+    openings = [("First, 2 + " * (number % 4))[: 3 + 2 * number] for number in range(len(PROMPTS))]
+    begun = decode(student, PROMPTS, max_new_tokens=16, batch_size=3, openings=openings)
+    assert begun == [naive(student, prompt, 16, opening) for prompt, opening in zip(PROMPTS, openings, strict=True)]
+    assert begun != decode(student, PROMPTS, max_new_tokens=16, batch_size=3)
