@@ -140,4 +140,4 @@ def test_policy_state_survives_a_round_trip_bit_for_bit():
             mine.learn(view(seed=step), showing(utilities[step]))
     left, right = one.state(), other.state()
     assert left.keys() == right.keys()
-    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert all(torch.allclose(left[name], right[name], rtol=0, atol=0, equal_nan=True) for name in left)
