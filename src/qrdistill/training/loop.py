@@ -298,6 +298,7 @@ def _embed(trainer: Trainer, work: StepWork) -> tuple[Tensor, Tensor]:
 
 def _knobs(trainer: Trainer) -> StepKnobs:
     peers = trainer.config.method.peers
+    budget = trainer.config.training.max_label_tokens
     progress = trainer.progress()
     done = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
     ramp = float(done >= 0) if peers.ramp == "constant" else max(done, 0.0)
@@ -308,6 +309,7 @@ def _knobs(trainer: Trainer) -> StepKnobs:
         progress=progress,
         peer_weight=peers.weight * ramp if len(trainer.team.students) > 1 else 0.0,
         is_first_sight=trainer.step < trainer.steps_per_epoch,
+        tokens_left_S=[max(budget - used, 0) for used in trainer.label_tokens] if budget else (),
         is_open_S=[is_due or optimizer is None for is_due, optimizer in zip(trainer.is_due_S, trainer.optimizers, strict=True)],
     )
 

@@ -71,6 +71,8 @@ class StepKnobs:
     is_first_sight: bool
     """Whether no path of the step was trained on before."""
     is_open_S: Sequence[bool]
+    tokens_left_S: Sequence[int] = ()
+    """Label tokens each student may still train on; empty: no limit."""
     """Whether each student still has budget to train."""
 
 
@@ -108,7 +110,7 @@ def joint_step(
     """
     view = look_back(work, embeddings, method, knobs)
     routing = method.policy.route(view)
-    gate_PS = routing.gate_PS & torch.tensor(knobs.is_open_S)
+    gate_PS = within_budget(work, routing.gate_PS & torch.tensor(knobs.is_open_S), knobs.tokens_left_S)
     routing = Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS)
     collaboration = method.peers if knobs.peer_weight > 0 else None
     shared_P = shared_paths(gate_PS, collaboration.config.max_paths if collaboration else 0, knobs)
@@ -138,6 +140,15 @@ def joint_step(
         label_tokens=tuple(int((weight_N > 0).sum()) for weight_N in weights),
         metrics=metrics | _student_metrics(team, losses, norms, routing, work.styles),
     )
+
+
+def within_budget(work: StepWork, gate_PS: Tensor, tokens_left_S: Sequence[int]) -> Tensor:
+    """Close gates, last path first, so that each student ends less than one path above its budget of label tokens."""
+    if not tokens_left_S:
+        return gate_PS
+    length_PS = torch.tensor([[len(tokens.response_ids) for tokens in path.tokens] for path in work.paths])
+    before_PS = torch.cumsum(length_PS * gate_PS, dim=0) - length_PS * gate_PS
+    return gate_PS & (before_PS < torch.tensor(tokens_left_S))
 
 
 def look_back(work: StepWork, embeddings: tuple[Tensor, Tensor], method: Method, knobs: StepKnobs) -> StepView:
