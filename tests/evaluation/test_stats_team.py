@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qrdistill.evaluation.score import score_predictions
-from qrdistill.evaluation.stats import holm, paired_bootstrap, wilson
+from qrdistill.evaluation.stats import bootstrap_over_seeds, holm, paired_bootstrap, paired_over_seeds, wilson
 from qrdistill.evaluation.team import agreement, oracle, vote
 from qrdistill.types import Prediction, Question
 
@@ -118,3 +118,51 @@ def test_scores_add_up_and_a_time_out_is_not_an_error():
     assert scores["b", "all"].unparsed_frac == scores["b", "all"].truncated_frac == pytest.approx(1 / 3)
     assert scores["oracle", "all"].num_correct == 3
     assert sum(scores["b", task].n for task in ("sums", "legs")) == scores["b", "all"].n
+
+
+def _plain_bootstrap(scores, num_resamples, seed):
+    """Seeds with replacement, then questions: the same for all seeds where they are the same, else each seed's own."""
+    import random
+
+    draw = random.Random(seed)
+    means = []
+    is_crossed = len(scores) > 1 and all(column.keys() == scores[0].keys() for column in scores)
+    for _ in range(num_resamples):
+        chosen = [draw.choice(scores) for _ in scores]
+        shared = draw.choices(list(scores[0]), k=len(scores[0]))
+        picks = [shared if is_crossed else draw.choices(list(column), k=len(column)) for column in chosen]
+        seed_means = [sum(column[q] for q in names) / len(names) for column, names in zip(chosen, picks, strict=True)]
+        means.append(sum(seed_means) / len(seed_means))
+    return np.quantile(means, [0.025, 0.975])
+
+
+@pytest.mark.parametrize("is_crossed", [True, False])
+def test_bootstrap_over_seeds_is_the_one_with_plain_loops(is_crossed):
+    generator = np.random.default_rng(4)
+    scores = [
+        {f"{'' if is_crossed else seed}q{n}": float(generator.random() < 0.4 + 0.1 * seed) for n in range(40)}
+        for seed in range(3)
+    ]
+    found = bootstrap_over_seeds(scores)
+    assert found.mean == pytest.approx(np.mean([list(column.values()) for column in scores]))
+    assert found.n == 120
+    np.testing.assert_allclose([found.low, found.high], _plain_bootstrap(scores, 4000, 1), atol=0.02)
+
+
+def test_a_planted_difference_is_found_and_none_is_not():
+    generator = np.random.default_rng(7)
+
+    def arm(rate):
+        return [{f"{seed}q{n}": float(generator.random() < rate) for n in range(150)} for seed in range(5)]
+
+    low, high, same = arm(0.4), arm(0.55), arm(0.4)
+    better = paired_over_seeds(high, low)
+    assert better.low > 0
+    assert better.p_value < 0.01
+    none = paired_over_seeds(same, low)
+    assert none.low < 0 < none.high
+    assert none.p_value > 0.05
+    lost = [dict(list(column.items())[:100]) for column in high]
+    assert paired_over_seeds(lost, low).n == 500
+    with pytest.raises(ValueError, match="zip"):
+        paired_over_seeds(high[:4], low)

@@ -28,6 +28,7 @@ class Listed(StrEnum):
     tasks = "tasks"
     styles = "styles"
     policies = "policies"
+    variants = "variants"
 
 
 def register(app: typer.Typer) -> None:
@@ -133,7 +134,7 @@ def ls(
     what: Annotated[Listed, typer.Argument(help="What to list.")] = Listed.runs,
     json_: options.Json = False,
 ) -> None:
-    """List runs, recipes, tasks, styles or policies."""
+    """List runs, recipes, tasks, styles, policies or variants."""
     session: Session = ctx.obj
     columns, rows, next_step = _LISTS[what]()
     payload = {"verb": "ls", "what": what.value, "items": [dict(zip(columns, row, strict=True)) for row in rows]}
@@ -197,12 +198,20 @@ def _list_policies() -> _Listing:
     return ("policy", "what it does"), rows, "name one under method.policy.kind of a recipe"
 
 
+def _list_variants() -> _Listing:
+    from qrdistill.study.variants import VARIANTS
+
+    rows: list[tuple[str, ...]] = [(variant.name, variant.why) for variant in VARIANTS.values()]
+    return ("variant", "what it is"), rows, "qrdistill study RECIPE --variants A,B,C"
+
+
 _LISTS = {
     Listed.runs: _list_runs,
     Listed.recipes: _list_recipes,
     Listed.tasks: _list_tasks,
     Listed.styles: _list_styles,
     Listed.policies: _list_policies,
+    Listed.variants: _list_variants,
 }
 
 

@@ -42,7 +42,7 @@ DEFAULT_VARIANTS = (
     "no_peers",
 )
 _INFORMED_STYLES = ("fact", "cot", "backward")
-"""What `by_style` teaches: the three styles that taught one student best in a pilot (method, section 4), so it knows hindsight."""
+"""What `by_style` teaches: the three styles that taught one student best in a pilot (method, section 4): hindsight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Variant:
 
 
 def changed(config: Config, **sections: dict[str, Any]) -> Config:
-    """A config with some fields of its sections replaced: changed(config, training={"epochs": 2})."""
+    """The config with some fields of its sections replaced, for example training={"epochs": 2}."""
     return config.model_copy(update={name: getattr(config, name).model_copy(update=fields) for name, fields in sections.items()})
 
 
@@ -97,7 +97,7 @@ def _score(config: Config) -> PolicyConfig:
 def _by_style(config: Config) -> PolicyConfig:
     names = tuple(student.name for student in config.students)
     styles = [style for style in _INFORMED_STYLES if style in config.generate.styles] or list(config.generate.styles[:3])
-    return ByStylePolicyConfig(table={style: names for style in styles})
+    return ByStylePolicyConfig(table=dict.fromkeys(styles, names))
 
 
 def _method(name: str) -> Callable[[Config], Config]:
@@ -150,7 +150,9 @@ def _wrong(percent: int) -> Callable[[Config], Config]:
                 f"teacher {others[0]!r} is of another kind: leave the variant out or use a worked_solution teacher"
             )
         noisy = tuple(
-            teacher.model_copy(update={"wrong_rate": percent / 100, "spurious_rate": min(teacher.spurious_rate, 1 - percent / 100)})
+            teacher.model_copy(
+                update={"wrong_rate": percent / 100, "spurious_rate": min(teacher.spurious_rate, 1 - percent / 100)}
+            )
             for teacher in teachers
             if isinstance(teacher, WorkedSolutionTeacherConfig)
         )
@@ -180,8 +182,12 @@ def _then(first: Callable[[Config], Config], second: Callable[[Config], Config])
 
 _FIXED = (
     Variant(name="zero_shot", why="the students as they come", apply=lambda config: config, is_trained=False),
-    Variant(name="single_path", why="symbolic chain-of-thought distillation (SKD): one style, no routing", apply=_plain(_single_path)),
-    Variant(name="all", why="plain multi-path SFT: every kept path to every student", apply=_plain(lambda config: AllPolicyConfig())),
+    Variant(
+        name="single_path", why="symbolic chain-of-thought distillation (SKD): one style, no routing", apply=_plain(_single_path)
+    ),
+    Variant(
+        name="all", why="plain multi-path SFT: every kept path to every student", apply=_plain(lambda config: AllPolicyConfig())
+    ),
     Variant(
         name="random",
         why="a fresh random subset of the paths every epoch (RS2), the honest baseline",
@@ -197,7 +203,9 @@ _FIXED = (
     Variant(name="no_router", why="qrdistill with random subsets instead of a router", apply=_no_router),
     Variant(name="no_peers", why="qrdistill without the peer loss", apply=_then(qrdistill, without_peers)),
     Variant(name="frozen_peers", why="each student learns from peers that do not learn", apply=qrdistill, split="frozen_peers"),
-    Variant(name="solo", why="each student in a run of its own, without peers", apply=_then(qrdistill, without_peers), split="solo"),
+    Variant(
+        name="solo", why="each student in a run of its own, without peers", apply=_then(qrdistill, without_peers), split="solo"
+    ),
 )
 _SWEEPS = (
     *(Variant(name=f"budget_{n}", why=f"qrdistill with {n} paths per question", apply=_budget(n)) for n in range(1, 7)),
@@ -205,7 +213,10 @@ _SWEEPS = (
         Variant(name=f"fraction_{p}", why=f"the recipe on {p}% of its questions", apply=_fraction(p))
         for p in (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
     ),
-    *(Variant(name=f"wrong_{p:02d}", why=f"the teacher is wrong in {p}% of its paths", apply=_wrong(p)) for p in (0, 10, 20, 30, 40)),
+    *(
+        Variant(name=f"wrong_{p:02d}", why=f"the teacher is wrong in {p}% of its paths", apply=_wrong(p))
+        for p in (0, 10, 20, 30, 40)
+    ),
     *(Variant(name=f"students_{n}", why=f"the first {n} of the students", apply=_students(n)) for n in (1, 2, 3)),
 )
 VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_FIXED, *_SWEEPS)}
@@ -222,7 +233,9 @@ def variant_named(name: str) -> Variant:
     for part in parts:
         if part not in VARIANTS:
             known = ", ".join(VARIANTS)
-            raise UsageError(f"there is no variant {part!r}{suggest(part, list(VARIANTS))}; known: {known} (see: qrdistill ls variants)")
+            raise UsageError(
+                f"there is no variant {part!r}{suggest(part, list(VARIANTS))}; known: {known} (see: qrdistill ls variants)"
+            )
     variants = [VARIANTS[part] for part in parts]
     splits = [variant.split for variant in variants if variant.split != "team"]
     if len(splits) > 1 or (len(parts) > 1 and not all(variant.is_trained for variant in variants)):
@@ -268,7 +281,9 @@ def names_of(text: str | Sequence[str]) -> list[str]:
     Raises:
         UsageError: a name is not known or stands twice.
     """
-    names = [part.strip() for part in (text.split(",") if isinstance(text, str) else text) if part.strip()] or list(DEFAULT_VARIANTS)
+    names = [part.strip() for part in (text.split(",") if isinstance(text, str) else text) if part.strip()] or list(
+        DEFAULT_VARIANTS
+    )
     for name in names:
         variant_named(name)
     if twice := sorted({name for name in names if names.count(name) > 1}):
