@@ -5,6 +5,7 @@
 # make bench        the benchmarks under benchmarks/
 # make report       rewrite the report of RUN (default runs/quickstart)
 # make nightly      the long tests
+# make docs         the documentation site, in build/site
 # make clean        remove runs and caches; .venv stays
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check smoke bench report nightly clean
+.PHONY: help quickstart test check smoke bench report docs nightly clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -63,6 +64,13 @@ bench: $(VENV)/installed-dev
 
 report: $(VENV)/installed
 	@$(BIN)/qrdistill report $(RUN)
+
+$(VENV)/installed-docs: $(VENV)/made pyproject.toml
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 nightly: $(VENV)/installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m nightly --timeout=1800
