@@ -24,6 +24,7 @@ from qrdistill.config import (
     TinySource,
     WorkedSolutionTeacherConfig,
 )
+from qrdistill.config.tree import STREAM_STYLES
 from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
 from qrdistill.store import STAGES, Stage
 
@@ -142,6 +143,7 @@ def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDist
 
     found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
     if not found:
+        found += _unwritten_streams(config)
         found += _task_problems(config, is_drawn="generate" in stages)
     if hasattr(config.method.policy, "utility") and config.questions.num_validation == 0:
         found.append(
@@ -170,6 +172,29 @@ def _unknown_styles(config: Config) -> list[QRDistillError]:
             hint = suggest(style, list(config.generate.styles))
             found.append(ConfigError(f"method.policy.style: the style {style!r} is not in generate.styles{hint}"))
     return found
+
+
+def _unwritten_streams(config: Config) -> list[QRDistillError]:
+    """Streams ask a teacher for texts of their own; a recording must already hold them."""
+    from qrdistill.teacher.replay import ReplayTeacher
+
+    wanted = [style for style in config.generate.styles if style in STREAM_STYLES]
+    teachers = config.generate.teachers
+    if not wanted or not all(isinstance(teacher, ReplayTeacherConfig) for teacher in teachers):
+        return []
+    try:
+        recorded = {style for t in teachers if isinstance(t, ReplayTeacherConfig) for style in ReplayTeacher(t).styles}
+    except QRDistillError as error:
+        return [error]
+    return [
+        ConfigError(
+            f"generate.styles: {style!r} needs texts that a teacher writes for it, and the recording of "
+            f"{teachers[0].name!r} holds none (it has {', '.join(sorted(recorded))}); add a worked_solution or openai_compatible teacher, "
+            "or leave the style out"
+        )
+        for style in wanted
+        if style not in recorded
+    ]
 
 
 def _missing_files(config: Config) -> list[QRDistillError]:

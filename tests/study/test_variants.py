@@ -5,6 +5,7 @@ from tests.recipes import toy_recipe
 
 from qrdistill.config import Config, validate
 from qrdistill.errors import ConfigError, UsageError
+from qrdistill.planning import problems
 from qrdistill.study.variants import VARIANTS, names_of, parts, seeds_of, variant_named
 
 
@@ -20,6 +21,7 @@ def test_a_variant_gives_a_valid_recipe_and_leaves_the_study_alone(name):
     for recipe in parts(variant_named(name), base).values():
         assert validate(recipe.model_dump(mode="json")) == recipe
         assert recipe.questions == base.questions
+        assert not problems(recipe, stages=["generate", "filter"])
     assert base.model_dump(mode="json") == before
 
 
@@ -70,3 +72,18 @@ def test_what_does_not_go_together_is_a_sentence():
     for bad in ("", "a", "3-1", "0,0", "1-"):
         with pytest.raises(UsageError, match="--seeds"):
             seeds_of(bad)
+
+
+@pytest.mark.parametrize("name", ["step_by_step", "question_rephrasing", "question_augmentation", "revthink"])
+def test_a_baseline_that_needs_a_teacher_says_so_without_one(name, tmp_path):
+    recording = tmp_path / "paths.jsonl"
+    recording.write_text('{"id": "q1", "style": "cot", "response": "The answer is 4."}\n')
+    replay = toy_recipe(generate={"teachers": [{"kind": "replay", "path": str(recording)}]}).generate
+    recipe = VARIANTS[name].apply(team().model_copy(update={"generate": replay}))
+    found = [str(problem) for problem in problems(recipe, stages=["generate"]) if isinstance(problem, ConfigError)]
+    assert any(
+        "needs texts that a teacher writes for it, and the recording of 'replay' holds none (it has cot)" in f for f in found
+    )
+    written = "".join(f'{{"id": "q1", "style": "{s}", "response": "The answer is 4."}}\n' for s in recipe.generate.styles)
+    recording.write_text(written)
+    assert not any("needs texts" in str(problem) for problem in problems(recipe, stages=["generate"]))

@@ -181,9 +181,12 @@ def _list_tasks() -> _Listing:
 
 
 def _list_styles() -> _Listing:
+    from qrdistill.teacher.streams import STREAMS
     from qrdistill.teacher.styles import STYLES
 
-    return ("style",), [(name,) for name in STYLES], "name some under generate.styles of a recipe"
+    styles = [*STYLES.values(), *(stream.style for stream in STREAMS.values())]
+    rows: list[tuple[str, ...]] = [(style.name, style.why) for style in styles]
+    return ("style", "what it is for"), rows, "name some under generate.styles of a recipe"
 
 
 def _list_policies() -> _Listing:

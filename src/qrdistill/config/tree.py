@@ -26,6 +26,8 @@ Name = Annotated[str, Field(pattern=SAFE_NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 STYLES = ("vanilla", "cot", "tot", "program", "backward", "fact")
 """The paper's six prompt styles, in its order."""
+STREAM_STYLES = ("label", "rephrase", "new_question", "backward_question", "backward_reasoning")
+"""Styles whose replies bring their own training prompt (see `qrdistill.teacher.streams`)."""
 
 
 class _Model(BaseModel):
@@ -133,7 +135,7 @@ class GenerateConfig(_Model):
         if len(set(self.styles)) < len(self.styles):
             raise ValueError("styles must differ: one stands twice")
         own = [style.name for style in self.custom_styles]
-        if taken := sorted({name for name in own if own.count(name) > 1 or name in STYLES}):
+        if taken := sorted({name for name in own if own.count(name) > 1 or name in (*STYLES, *STREAM_STYLES)}):
             raise ValueError(f"custom_styles: the name {taken[0]!r} is taken; choose another")
         return self
 

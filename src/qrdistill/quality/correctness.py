@@ -8,18 +8,24 @@ from qrdistill.progress import SILENT, Progress
 from qrdistill.quality.judge import Work
 from qrdistill.tasks.base import Task
 from qrdistill.tasks.verify import GRADER_VERSION
-from qrdistill.types import AnswerVerdict, Question, ReasoningPath
+from qrdistill.teacher.streams import asked
+from qrdistill.types import AnswerVerdict, Question, ReasoningPath, Verdict
 
 
 def check_answer(task: Task, question: Question, path: ReasoningPath) -> AnswerVerdict:
-    """Grade the answer a path states."""
-    grade = task.grade(question, path.text)
+    """Grade the answer a path states, for the question it answers (a stream may bring its own)."""
+    what = asked(question, path, "")
+    if what.problem or not what.has_answer:
+        verdict: Verdict = "unparsed" if what.problem else "match"
+        reason = what.problem or "states no answer, and is not meant to"
+        return AnswerVerdict(path_id=path.id, verdict=verdict, reason=reason, grader_version=GRADER_VERSION)
+    grade = task.grade(what.question, what.path.text)
     return AnswerVerdict(
         path_id=path.id,
         verdict=grade.verdict,
         extracted=grade.extracted,
-        start=grade.start,
-        end=grade.end,
+        start=grade.start + what.offset if grade.start >= 0 else -1,
+        end=grade.end + what.offset if grade.end >= 0 else -1,
         reason=grade.reason,
         is_strict=grade.is_strict,
         grader_version=GRADER_VERSION,

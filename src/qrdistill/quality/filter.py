@@ -27,6 +27,7 @@ from qrdistill.store import Run, export_records
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client.opening import num_workers
 from qrdistill.teacher.collect import run_async
+from qrdistill.teacher.streams import asked
 from qrdistill.types import AnswerVerdict, FilterDecision, JudgeVerdict, Question, ReasoningPath
 
 BATCH_VERDICTS = 200
@@ -85,7 +86,8 @@ def _judge(run: Run, judge: Judge, pool: Pool, progress: Progress) -> dict[str, 
     """Findings on every path that is left; those of an earlier run are reused."""
     known = {finding.path_id: finding for finding in run.ledger.iterate(JudgeVerdict, "judge = ?", (judge.name,))}
     left = pool.left()
-    work: list[Work] = [(pool.questions[path.question_id], path) for path in left if path.id not in known]
+    wanted = [asked(pool.questions[path.question_id], path, "") for path in left if path.id not in known]
+    work: list[Work] = [(what.question, what.path) for what in wanted]
     if work:
         run_async(_collect(run, judge, work, known, progress))
     return {path.id: known[path.id] for path in left if path.id in known}

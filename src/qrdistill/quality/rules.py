@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from qrdistill.tasks.prompts import question_block
 from qrdistill.tasks.reasoning.family import normalise
+from qrdistill.teacher.streams import asked
 from qrdistill.types import AnswerVerdict, Question, ReasoningPath
 
 
@@ -36,10 +37,11 @@ def drop_unusable(pool: Pool) -> None:
 
 
 def drop_leaks(pool: Pool) -> None:
-    """Training and validation questions that are also test questions."""
+    """Training and validation questions that are also test questions, and those a stream's reply made up."""
     tests = {_key(question): question.id for question in pool.questions.values() if question.split == "test"}
     for path in pool.left():
-        if twin := tests.get(_key(pool.questions[path.question_id])):
+        question = pool.questions[path.question_id]
+        if twin := tests.get(_key(question)) or tests.get(_key(asked(question, path, "").question)):
             pool.dropped[path.id] = ("leak", f"the question is also the test question {twin}")
 
 

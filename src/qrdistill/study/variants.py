@@ -100,6 +100,20 @@ def _by_style(config: Config) -> PolicyConfig:
     return ByStylePolicyConfig(table=dict.fromkeys(styles, names))
 
 
+def _taught(*styles: str, samples: int = 1) -> Callable[[Config], Config]:
+    """A published baseline: plain SFT on these styles and streams (see `qrdistill.teacher.streams`)."""
+
+    def apply(config: Config) -> Config:
+        return changed(_plain(lambda _: AllPolicyConfig())(config), generate={"styles": styles, "samples": samples})
+
+    return apply
+
+
+def _answer_augmentation(config: Config) -> Config:
+    """As many answers in one style as the recipe has styles."""
+    return _taught("cot", samples=max(len(config.generate.styles) * config.generate.samples, 2))(config)
+
+
 def _method(name: str) -> Callable[[Config], Config]:
     def apply(config: Config) -> Config:
         method = METHODS[name]
@@ -195,6 +209,27 @@ _FIXED = (
     ),
     Variant(name="score", why="top-budget paths by the utility, no router, no peers", apply=_plain(_score)),
     Variant(name="by_style", why="three styles fixed in hindsight to every student, no peers", apply=_plain(_by_style)),
+    Variant(
+        name="step_by_step",
+        why="Distilling Step-by-Step: the reasoning, and the label alone as a second task",
+        apply=_taught("cot", "label"),
+    ),
+    Variant(
+        name="question_rephrasing",
+        why="Question Rephrasing: also solutions of the question in other words",
+        apply=_taught("cot", "rephrase"),
+    ),
+    Variant(
+        name="question_augmentation",
+        why="Question Augmentation: also solutions of new questions of the same sort",
+        apply=_taught("cot", "new_question"),
+    ),
+    Variant(name="answer_augmentation", why="Answer Augmentation: several answers in one style", apply=_answer_augmentation),
+    Variant(
+        name="revthink",
+        why="RevThink: forward reasoning, the backward question, backward reasoning",
+        apply=_taught("cot", "backward_question", "backward_reasoning"),
+    ),
     Variant(name="released", why="what the authors' code does", apply=_method("released")),
     Variant(name="paper", why="equations 1 to 9 as the text intends", apply=_method("paper")),
     Variant(name="qrdistill", why="the recipe's own method: routing and peers", apply=qrdistill),

@@ -18,7 +18,9 @@ TeacherFactory = Callable[[Any, Run, Mapping[str, Task]], Teacher]
 
 TEACHERS: dict[str, TeacherFactory] = {
     "replay": lambda config, run, tasks: ReplayTeacher(config),
-    "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(config, tasks=tasks, seed=run.config.seed),
+    "worked_solution": lambda config, run, tasks: WorkedSolutionTeacher(
+        config, tasks=tasks, seed=run.config.seed, num_spare=run.config.questions.num_train
+    ),
     "cassette": lambda config, run, tasks: CassetteTeacher(config),
     "openai_compatible": lambda config, run, tasks: open_teacher(config, run),
 }

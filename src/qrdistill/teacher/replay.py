@@ -38,6 +38,11 @@ class ReplayTeacher:
         self.name = config.name
         self._paths = _read(config)
 
+    @property
+    def styles(self) -> set[str]:
+        """Styles the recording holds a path of."""
+        return {style for _, style, _ in self._paths}
+
     def sampling(self, style: str) -> str:
         """A recording has one sampling per style: the hash of what was recorded for it."""
         recorded = sorted([list(key), text] for key, text in self._paths.items() if key[1] == style)

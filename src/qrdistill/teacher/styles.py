@@ -86,19 +86,34 @@ def style_named(name: str, config: GenerateConfig | None = None) -> Style:
     Raises:
         ConfigError: there is no such style.
     """
-    known = styles_of(config) if config else STYLES
+    known = styles_of(config) if config else STYLES | _stream_styles()
     if name not in known:
         raise ConfigError(f"unknown style {name!r}{suggest(name, list(known))}; known ones are {', '.join(known)}")
     return known[name]
 
 
 def styles_of(config: GenerateConfig) -> dict[str, Style]:
-    """Every style a recipe can name: the built-in ones and its own."""
+    """Every style a recipe can name: the built-in ones, those of the streams (`streams.py`) and its own."""
     own = [Style(name=style.name, template=style.template, why=style.why) for style in config.custom_styles]
-    return STYLES | {style.name: style for style in own}
+    return STYLES | _stream_styles() | {style.name: style for style in own}
+
+
+def _stream_styles() -> dict[str, Style]:
+    from qrdistill.teacher.streams import STREAMS  # it needs Style, so it is imported when this file is there
+
+    return {name: stream.style for name, stream in STREAMS.items()}
+
+
+def _knows_gold(style: Style) -> bool:
+    """Only the streams that run backwards tell a teacher the answer; a style of your own cannot."""
+    return style.name in ("backward_question", "backward_reasoning") and style == _stream_styles()[style.name]
 
 
 def render(style: Style, question: Question) -> str:
     """The prompt a real teacher gets. Text of a question is inserted as it is, braces and all."""
-    parts = {"question": question_block(question), "answer_form": answer_form(question.kind)}
-    return re.sub(r"\{(question|answer_form)\}", lambda place: parts[place[1]], style.template)
+    parts = {"question": question_block(question), "answer_form": answer_form(question.kind), "gold": question.gold}
+    return re.sub(
+        r"\{(question|answer_form|gold)\}" if _knows_gold(style) else r"\{(question|answer_form)\}",
+        lambda place: parts[place[1]],
+        style.template,
+    )

@@ -19,6 +19,7 @@ from qrdistill.store import Run
 from qrdistill.students import PathTokens, Student, tokenize_path
 from qrdistill.students.align import aligned_positions
 from qrdistill.tasks import load_tasks
+from qrdistill.teacher.streams import Asked, asked
 from qrdistill.teacher.styles import render, style_named
 from qrdistill.types import AnswerVerdict, FilterDecision, Question, ReasoningPath
 
@@ -114,7 +115,7 @@ def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion]
             path.id: render(style_named(path.style, run.config.generate), question) if is_wrapped else prompt for path in kept
         }
         pooled = tuple(
-            _pool_path(students, question, behind[path.id], path, decisions[path.id].quality, verdicts.get(path.id))
+            _pool_path(students, asked(question, path, behind[path.id]), decisions[path.id].quality, verdicts.get(path.id))
             for path in kept
         )
         pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
@@ -132,18 +133,18 @@ def fraction_of(questions: Sequence[PoolQuestion], share: float) -> list[PoolQue
 
 def _pool_path(
     students: Sequence[Student],
-    question: Question,
-    prompt: str,
-    path: ReasoningPath,
+    what: Asked,
     quality: float,
     verdict: AnswerVerdict | None,
 ) -> PoolPath:
-    tokens = tuple(tokenize_path(student, prompt, path.id, path.text) for student in students)
-    start, end = (verdict.start, verdict.end) if verdict else (-1, -1)
+    path = what.path
+    tokens = tuple(tokenize_path(student, what.prompt, path.id, path.text) for student in students)
+    is_read = verdict is not None and verdict.start >= 0
+    start, end = (verdict.start - what.offset, verdict.end - what.offset) if verdict and is_read else (-1, -1)
     return PoolPath(
         path=path,
         quality=quality,
-        value_spans=answer_determining_spans(question.text, path.text, start, end),
+        value_spans=answer_determining_spans(what.question.text, path.text, start, end),
         tokens=tokens,
         aligned=tuple(aligned_positions(tokens)) if len(students) > 1 else (),
     )

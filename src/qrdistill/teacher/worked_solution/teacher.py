@@ -16,6 +16,7 @@ from qrdistill.errors import ConfigError
 from qrdistill.tasks.base import Slip, SlipKind, Solution, SolvableTask, Task
 from qrdistill.tasks.programs import ProgramError, run_program
 from qrdistill.teacher.base import Reply
+from qrdistill.teacher.worked_solution.streams import STREAM_WRITERS, Work
 from qrdistill.teacher.worked_solution.writers import WRITERS
 from qrdistill.types import Attempt, Flaw, PathRequest, PlantedFlaw, Question, ReasoningPath
 
@@ -30,6 +31,7 @@ class WorkedSolutionTeacher:
         config: name and flaw rates.
         tasks: the run's tasks; each must be solvable.
         seed: the run's seed.
+        num_spare: new questions are drawn from so many behind the first so many training questions of a task.
 
     Raises:
         ConfigError: a task cannot solve its questions, or the rates add up to more than 1.
@@ -37,10 +39,11 @@ class WorkedSolutionTeacher:
 
     version = "1"
 
-    def __init__(self, config: WorkedSolutionTeacherConfig, *, tasks: Mapping[str, Task], seed: int) -> None:
+    def __init__(self, config: WorkedSolutionTeacherConfig, *, tasks: Mapping[str, Task], seed: int, num_spare: int = 60) -> None:
         self.name = config.name
         self._config = config
         self._seed = seed
+        self._num_spare = max(num_spare, 1)
         if config.wrong_rate + config.spurious_rate > 1:
             raise ConfigError(
                 f"teacher {config.name!r}: wrong_rate {config.wrong_rate} and spurious_rate {config.spurious_rate} add up to "
@@ -61,10 +64,11 @@ class WorkedSolutionTeacher:
         Raises:
             ConfigError: there is no writer for the style.
         """
-        if style not in WRITERS:
+        if style not in WRITERS and style not in STREAM_WRITERS:
             raise ConfigError(
                 f"teacher {self.name!r} of kind worked_solution has no way to write the style {style!r}, "
-                f"only {', '.join(WRITERS)}; leave it out of generate.styles or use a teacher that reads templates"
+                f"only {', '.join([*WRITERS, *STREAM_WRITERS])}; leave it out of generate.styles or use a teacher that "
+                "reads templates"
             )
         rates = f'"spurious_rate":{self._config.spurious_rate},"wrong_rate":{self._config.wrong_rate}'
         return f'{{"seed":{self._seed},{rates}}}'
@@ -79,7 +83,8 @@ class WorkedSolutionTeacher:
         started_s = time.time()
         random = Random(f"{self._seed}/{request.id}")
         flaw = self._draw_flaw(random)
-        text, planted = self._write(question, request.style, flaw, random)
+        write = self._write_stream if request.style in STREAM_WRITERS else self._write
+        text, planted = write(question, request.style, flaw, random)
         path = ReasoningPath(
             id=request.id,
             question_id=question.id,
@@ -87,6 +92,7 @@ class WorkedSolutionTeacher:
             style=request.style,
             sample=request.sample,
             text=text,
+            state="done" if text else "refused",
             model=f"{self.name}-{self.version}",
         )
         attempt = Attempt(
@@ -118,6 +124,33 @@ class WorkedSolutionTeacher:
             if _carries(solution, text, flaw, style, question.gold):
                 return text, (flaw, solution.flawed if solution.flawed in text else "")
         return writer.write(clean, Random(phrasing)), ("none", "")
+
+    def _write_stream(self, question: Question, style: str, flaw: Flaw, random: Random) -> tuple[str, tuple[Flaw, str]]:
+        """Streams carry wrong answers only: a slip on the way to the answer, whichever question is answered."""
+        task = self._tasks[question.task]
+        place, phrasing = random.random(), random.random()
+        is_wrong = flaw == "wrong_answer"
+
+        def worked(question: Question) -> Solution:
+            clean = task.solve(question)
+            slips = _slips(clean, frozenset(), "wrong_answer" if is_wrong else "none", Random(phrasing))
+            wrong = (task.solve(question, slip) for slip in slips)
+            return next((solution for solution in wrong if solution.answer != question.gold), clean)
+
+        def spare() -> tuple[Question, Solution]:
+            drawn = task.questions("train", 2 * self._num_spare)[self._num_spare :]
+            chosen = drawn[int(place * len(drawn))]
+            return chosen, worked(chosen)
+
+        is_backward = style in ("backward_question", "backward_reasoning")  # it starts from the right answer
+        solution = task.solve(question) if is_backward else worked(question)
+        text = STREAM_WRITERS[style](
+            Work(question=question, solution=solution, spare=spare, is_wrong=is_wrong, random=Random(phrasing))
+        )
+        is_planted = (
+            is_wrong and bool(text) and style != "backward_question" and (is_backward or solution.answer != question.gold)
+        )
+        return text, ("wrong_answer" if is_planted else "none", "")
 
 
 def _slips(clean: Solution, sections: frozenset[str], flaw: Flaw, random: Random) -> Iterator[Slip]:
