@@ -434,7 +434,7 @@ def test_an_update_undoes_exactly_the_stages_that_depend_on_it(tmp_path: Path, s
         ({"evaluation__batch_size": 5}, ["generate", "filter"]),
         ({"runtime__threads": 1}, ["generate", "filter"]),
         ({"filter__check_answers": False}, ["generate"]),
-        ({"questions__num_test": 9}, ["filter"]),
+        ({"questions__num_test": 9}, []),
         ({"seed": 5}, []),
     ):
         updated = Run(run.folder, changed(smoke_config, **sections), is_update=True)
@@ -462,18 +462,25 @@ def test_a_stage_that_began_for_another_config_is_not_done_when_the_config_comes
     back.close()
 
 
-def test_more_test_questions_undo_generate_and_not_the_filter(tmp_path: Path, smoke_config: Config) -> None:
+def test_more_test_questions_are_held_against_the_pool_and_do_not_retrain(tmp_path: Path, smoke_config: Config) -> None:
     run = Run(tmp_path / "run", smoke_config)
     with run.owned():
         run.begin("generate")
         run.finish("generate", {}, digest="pool")
         run.begin("filter")
-        run.finish("filter", {})
+        run.finish("filter", {}, digest="kept")
+        run.begin("train")
+        run.finish("train", {})
     with Run(run.folder, changed(smoke_config, questions__num_test=9), is_update=True).owned() as larger:
         assert not larger.is_done("generate")
         assert larger.begin("generate") is False
         larger.finish("generate", {}, digest="pool")
-        assert larger.is_done("filter")
+        assert not larger.is_done("filter"), "a new test question may be one that is trained on"
+        larger.begin("filter")
+        larger.finish("filter", {}, digest="kept")
+        assert larger.is_done("train"), "nothing leaked: the students stay"
+        larger.finish("filter", {}, digest="one less")
+        assert not larger.is_done("train")
     with Run(run.folder, changed(smoke_config, questions__num_train=9), is_update=True).owned() as other:
         other.begin("generate")
     back = Run(run.folder, changed(smoke_config, questions__num_test=9), is_update=True)

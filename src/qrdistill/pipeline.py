@@ -35,6 +35,7 @@ def run_pipeline(
     from qrdistill.planning import check_names
 
     run = Run(folder, config, is_update=is_update)
+    run.use_current_versions()
     todo = [stage for stage in STAGES[: STAGES.index(until) + 1] if not run.is_done(stage)]
     if todo:
         check_names(config, stages=todo)

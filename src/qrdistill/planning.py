@@ -13,7 +13,9 @@ from qrdistill.config import (
     ByStylePolicyConfig,
     CassetteTeacherConfig,
     Config,
+    DatasetTaskConfig,
     FolderSource,
+    HubTaskConfig,
     JsonlTaskConfig,
     LoraConfig,
     PackageEncoderConfig,
@@ -236,7 +238,7 @@ def _task_problems(config: Config, *, is_drawn: bool) -> list[QRDistillError]:
     try:
         tasks = load_tasks(config)
         for task in config.questions.tasks:
-            if is_drawn and isinstance(task, JsonlTaskConfig):
+            if is_drawn and isinstance(task, JsonlTaskConfig | HubTaskConfig | DatasetTaskConfig):
                 tasks[task.name].questions("train", sizes.num_train)
                 tasks[task.name].questions("validation", sizes.num_validation)
                 tasks[task.name].questions("test", sizes.num_test)

@@ -170,14 +170,19 @@ def _list_recipes() -> _Listing:
 
 
 def _list_tasks() -> _Listing:
+    from qrdistill.tasks.datasets import DATASETS
     from qrdistill.tasks.reasoning import FAMILIES
 
     rows: list[tuple[str, ...]] = [
-        ("reasoning", name, family.kind, json.dumps(dict(family.parameters), sort_keys=True))
+        ("reasoning", name, family.kind, f"procedural, difficulty {json.dumps(dict(family.parameters), sort_keys=True)}")
         for name, family in sorted(FAMILIES.items())
     ]
-    rows.append(("jsonl", "(yours)", "any", "your own file: path, columns, answer_kind"))
-    return ("kind", "name", "answers", "difficulty and its defaults"), rows, "name one under questions.tasks of a recipe"
+    for name, dataset in DATASETS.items():
+        sizes = ", ".join(f"{size} {split}" for split, size in dataset.sizes.items())
+        rows.append(("dataset", name, dataset.answers, f"{dataset.title} ({sizes})"))
+    rows.append(("jsonl", "(yours)", "any", "your own JSONL or Parquet file: path, columns, answer_kind, labels"))
+    rows.append(("hub", "(yours)", "any", "files of any hub data set: id, revision, files, columns, answer_kind, labels"))
+    return ("kind", "name", "answers", "what it is"), rows, "name one under questions.tasks of a recipe"
 
 
 def _list_styles() -> _Listing:

@@ -19,10 +19,8 @@ from qrdistill.config.endpoints import (
     StyleConfig,
 )
 from qrdistill.config.method import MethodConfig
-from qrdistill.types import AnswerKind
+from qrdistill.config.questions import Name, TaskConfig
 
-SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=SAFE_NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 STYLES = ("vanilla", "cot", "tot", "program", "backward", "fact")
 """The paper's six prompt styles, in its order."""
@@ -35,34 +33,6 @@ class _Model(BaseModel):
 
 
 # --- questions -----------------------------------------------------------------------------------------------------------
-
-
-class ReasoningTaskConfig(_Model):
-    """Procedurally generated, verifiable questions (reasoning-gym)."""
-
-    kind: Literal["reasoning"] = "reasoning"
-    name: Name
-    """A task family known to `qrdistill ls tasks`, e.g. leg_counting."""
-    difficulty: dict[str, int | float | str | bool | list[int | float | str]] = {}
-    """Generator parameters of the family (for example min_terms); unknown ones are refused by the task."""
-
-
-class JsonlTaskConfig(_Model):
-    """The user's own questions: one JSON object a line."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    name: Name
-    path: str
-    """File with the questions; relative paths are relative to the working directory."""
-    test_path: str = ""
-    """File with the test questions; empty: they are split off `path` by seed and hash."""
-    columns: dict[str, str] = {}
-    """Maps our field names (id, question, answer, choices, kind, level, family) to the file's, where they differ."""
-    answer_kind: AnswerKind | Literal["auto"] = "auto"
-    """Kind of every answer; `auto` reads the row's `kind`, else "choice" where options exist, else number or math."""
-
-
-TaskConfig = Annotated[ReasoningTaskConfig | JsonlTaskConfig, Field(discriminator="kind")]
 
 
 class QuestionsConfig(_Model):

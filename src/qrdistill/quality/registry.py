@@ -7,6 +7,7 @@ from typing import Any
 
 from qrdistill.quality.judge import Judge, JudgeFactory
 from qrdistill.quality.paid_judge import PaidJudge
+from qrdistill.quality.rubric import RUBRIC_VERSION
 from qrdistill.quality.step_checker import StepChecker
 from qrdistill.store import Run
 from qrdistill.tasks.base import Task
@@ -22,3 +23,9 @@ JUDGES: dict[str, JudgeFactory] = {
 def make_judge(config: Any, run: Run, tasks: Mapping[str, Task]) -> Judge | None:
     """The judge a recipe names."""
     return JUDGES[config.kind](config, run, tasks)
+
+
+def judge_version(config: Any) -> str:
+    """The version of the judge a recipe names."""
+    versions = {"step_checker": StepChecker.name, "llm": RUBRIC_VERSION}
+    return versions.get(config.kind, "")

@@ -10,11 +10,16 @@ from qrdistill.config import content_hash
 from qrdistill.store import files
 
 _PACKAGES = ("numpy", "pydantic", "reasoning-gym", "math-verify", "torch", "transformers", "peft", "sentence-transformers")
+DATA_ENDS = (".jsonl", ".json", ".parquet")
+"""What counts as data in a folder, up to one folder deep."""
 
 
 def data_hash(name: str) -> str:
-    """SHA-256 of an input file ("" when it is missing), computed again only when size or time change."""
+    """SHA-256 of an input file, or of the data files of a folder ("" when missing); read again only when size or time change."""
     path = Path(name)
+    if path.is_dir():
+        found = sorted(file for end in DATA_ENDS for depth in ("", "*/") for file in path.glob(f"{depth}*{end}"))
+        return content_hash({str(file.relative_to(path)): data_hash(str(file)) for file in found})
     if not path.is_file():
         return ""
     status = path.stat()

@@ -15,8 +15,9 @@
       router.safetensors  the trained router
       report.html, report.md
 
-Stages run in the order of `STAGES`. Each has a fingerprint: the hash of its version, of the config sections it reads and of
-the fingerprints before it. A finished stage whose fingerprint is unchanged and whose files are all there is skipped.
+Stages run in the order of `STAGES`. Each has a fingerprint: the hash of its version, of the config sections it reads, of the
+versions of the tasks, teachers and judge they name, and of the fingerprints before it. A finished stage whose fingerprint is
+unchanged and whose files are all there is skipped.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from qrdistill.config import Config, content_hash, differences, dump, parse_yaml, validate
 from qrdistill.config.endpoints import CassetteTeacherConfig, is_operational, scientific
-from qrdistill.config.tree import JsonlTaskConfig, ReplayTeacherConfig
+from qrdistill.config.questions import DatasetTaskConfig, JsonlTaskConfig
+from qrdistill.config.tree import ReplayTeacherConfig
 from qrdistill.errors import ConfigError, CorruptRunError, DataError, UnsafeConfigError, UsageError
 from qrdistill.store import files
+from qrdistill.store.components import component_versions
 from qrdistill.store.ledger import Ledger
 from qrdistill.store.lock import locked
 from qrdistill.store.provenance import code_hash, data_hash, versions
@@ -84,6 +87,7 @@ class Run:
         self._is_new_config = config is not None and config != saved
         self._ledger: Ledger | None = None
         self._is_owned = False
+        self._versions: Mapping[str, Any] | None = None
 
     def _saved_config(self) -> Config | None:
         path = self.folder / "config.yaml"
@@ -127,6 +131,7 @@ class Run:
             return
         with locked(self.folder):
             self._is_owned = True
+            self.use_current_versions()
             self.close()
             try:
                 if self._is_new_config:
@@ -157,29 +162,34 @@ class Run:
 
     # --- stages ----------------------------------------------------------------------------------------------------------
 
+    def use_current_versions(self) -> None:
+        """Judge what is done by today's versions of tasks, teachers and judge; a run that is only read goes by its own."""
+        self._versions = component_versions(self.config)
+
     def fingerprint(self, stage: Stage) -> str:
         """Hash of everything the stage's result depends on."""
-        return self._hash(stage, has_test_size=stage not in ("filter", "train"))
+        return self._hash(stage, has_test_size=stage != "train")
 
     def _hash(self, stage: Stage, *, has_test_size: bool) -> str:
-        """More test questions change neither the pool of paths nor the students: `has_test_size` leaves their number out."""
+        """More test questions do not change the students, unless one of them leaks: `has_test_size` leaves their number out."""
         tree = self.config.model_dump(mode="json")
         if not has_test_size:
             del tree["questions"]["num_test"]
         before = STAGES[: STAGES.index(stage) + 1]
-        parts = [
-            [name, STAGE_VERSIONS[name], {section: scientific(tree[section], section) for section in _SECTIONS[name]}]
-            for name in before
-        ]
+        versions = self._noted("versions") if self._versions is None else self._versions
+        parts = []
+        for name in before:
+            settings = {section: scientific(tree[section], section) for section in _SECTIONS[name]}
+            parts.append([name, STAGE_VERSIONS[name], versions.get(name, {}), settings])
         return content_hash([parts, self.data_hashes()])
 
     def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of every input file the config names (a missing file hashes to "")."""
+        """SHA-256 of every input file or folder the config names (a missing one hashes to "")."""
         paths = [
             path
             for task in self.config.questions.tasks
-            if isinstance(task, JsonlTaskConfig)
-            for path in (task.path, task.test_path)
+            if isinstance(task, JsonlTaskConfig | DatasetTaskConfig)
+            for path in (task.path, getattr(task, "test_path", ""))
             if path
         ]
         paths += [teacher.path for teacher in self.config.generate.teachers if isinstance(teacher, ReplayTeacherConfig)]
@@ -194,8 +204,11 @@ class Run:
         )
 
     def _stage_note(self, stage: Stage) -> dict[str, Any]:
+        return self._noted(f"stage/{stage}")
+
+    def _noted(self, name: str) -> dict[str, Any]:
         has_ledger = (self.folder / "ledger.sqlite").is_file()
-        return dict(self.ledger.noted(f"stage/{stage}", {})) if has_ledger else {}
+        return dict(self.ledger.noted(name, {})) if has_ledger else {}
 
     def summary(self, stage: Stage) -> dict[str, Any]:
         """What the stage noted when it finished (counts, seconds); empty when it has not."""
@@ -210,6 +223,7 @@ class Run:
         begun = self.ledger.noted(f"begun/{stage}", {})
         with self.ledger.transaction():
             self.ledger.note(f"begun/{stage}", today)
+            self.ledger.note("versions", self._versions or {})
             if begun.get("fingerprint") != today["fingerprint"]:
                 self._undo([stage])
             if begun.get("pool") != today["pool"]:
@@ -240,6 +254,7 @@ class Run:
         }
         with self.ledger.transaction():
             self.ledger.note(f"stage/{stage}", note)
+            self.ledger.note("versions", self._versions or {})
             if digest and digest != self.ledger.noted(f"digest/{stage}"):
                 self.ledger.note(f"digest/{stage}", digest)
                 self._undo(STAGES[STAGES.index(stage) + 1 :])

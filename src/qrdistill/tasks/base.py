@@ -15,7 +15,8 @@ class Task(Protocol):
 
     name: str
     version: str
-    """Changes whenever questions, prompt or grading change; part of every stage's fingerprint."""
+    """Changes whenever questions or prompt change; part of every stage's fingerprint, so the stages run again. The grader has a
+    version of its own, saved with every verdict; `regrade` renews verdicts without asking or training again."""
 
     def questions(self, split: Split, limit: int) -> list[Question]:
         """The first `limit` questions of a split: the same on every machine, disjoint between splits.

@@ -9,6 +9,7 @@ from qrdistill.store import Run
 from qrdistill.tasks.base import Task
 from qrdistill.teacher.base import Teacher
 from qrdistill.teacher.cassette import CassetteTeacher
+from qrdistill.teacher.client.openai_compatible import OpenAICompatibleTeacher
 from qrdistill.teacher.client.opening import open_teacher
 from qrdistill.teacher.replay import ReplayTeacher
 from qrdistill.teacher.worked_solution import WorkedSolutionTeacher
@@ -30,3 +31,14 @@ TEACHERS: dict[str, TeacherFactory] = {
 def make_teacher(config: Any, run: Run, tasks: Mapping[str, Task]) -> Teacher:
     """The teacher a recipe names."""
     return TEACHERS[config.kind](config, run, tasks)
+
+
+def teacher_version(config: Any) -> str:
+    """The version of the teacher a recipe names."""
+    versions = {
+        "replay": ReplayTeacher.version,
+        "worked_solution": WorkedSolutionTeacher.version,
+        "cassette": CassetteTeacher.version,
+        "openai_compatible": OpenAICompatibleTeacher.version,
+    }
+    return versions[config.kind]

@@ -18,7 +18,7 @@ from qrdistill.errors import ConfigError, DataError, suggest
 from qrdistill.tasks.base import Slip, Solution
 from qrdistill.tasks.prompts import PROMPT_VERSION, plain_prompt
 from qrdistill.tasks.reasoning.derivation import Pen
-from qrdistill.tasks.verify import GRADER_VERSION, Grade, grade_response
+from qrdistill.tasks.verify import Grade, grade_response
 from qrdistill.types import AnswerKind, Question, Split
 
 SPLIT_SHARES: dict[Split, float] = {"test": 0.3, "validation": 0.1, "train": 0.6}
@@ -79,7 +79,7 @@ class ReasoningTask:
         self.family = family
         self.name = family.name
         self.difficulty = _checked(family, difficulty)
-        self.version = content_hash([family.version, PROMPT_VERSION, GRADER_VERSION])
+        self.version = _version(family)
         self._seed = seed
         self._pools: dict[Split, list[Question]] = {split: [] for split in SPLIT_SHARES}
         self._seen: set[str] = set()
@@ -98,6 +98,11 @@ class ReasoningTask:
                 f"unknown reasoning task {config.name!r}{suggest(config.name, known)}; known ones are {', '.join(known)}"
             )
         return cls(families[config.name], config.difficulty, seed)
+
+    @staticmethod
+    def version_of(config: ReasoningTaskConfig, families: Mapping[str, Family]) -> str:
+        """The version a task of this config has ("" when there is no such family)."""
+        return _version(families[config.name]) if config.name in families else ""
 
     def questions(self, split: Split, limit: int) -> list[Question]:
         """The first `limit` questions of a split.
@@ -163,6 +168,10 @@ class ReasoningTask:
             level=draft.level,
             metadata=dict(draft.metadata),
         )
+
+
+def _version(family: Family) -> str:
+    return content_hash([family.version, PROMPT_VERSION])
 
 
 def _split_of(position: float) -> Split:
