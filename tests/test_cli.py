@@ -295,7 +295,7 @@ def test_a_changed_config_is_refused_and_an_update_runs_what_depends_on_it(copy:
     assert updated.json["did"] == ["evaluate", "report"]
     assert updated.json["skipped"] == ["generate", "filter", "train"]
     larger = qrd("run", smoke_recipe, "-o", copy, *change, "--set", "questions.num_test=6", "--update", "--json")
-    assert larger.json["did"] == ["generate", "evaluate", "report"], "more test questions change neither pool nor students"
+    assert larger.json["did"] == ["generate", "filter", "evaluate", "report"], "more test questions do not retrain"
     assert qrd("filter", copy, "--set", "filter.judge={kind: none}").code == 78
     assert qrd("filter", copy, "--seed", 5).code == 78
 
