@@ -11,9 +11,11 @@ import yaml
 
 from harness.client import VARIABLE
 from harness.fault_server import FaultServer
+from qrdistill.config import load_recipe
 from qrdistill.store import Ledger
+from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client import spent_before
-from qrdistill.types import Attempt, ReasoningPath
+from qrdistill.types import Attempt, ReasoningPath, Split
 
 PRICE = {"prompt_usd_per_million": 1000, "completion_usd_per_million": 2000}
 QUICK = {"max_concurrency": 4, "backoff_s": 0.02, "backoff_cap_s": 0.1, "retry_after_cap_s": 0.3, "deadline_s": 60, "grace_s": 5}
@@ -49,6 +51,18 @@ def write_recipe(folder: Path, url: str, *, num_train: int, **changes: Any) -> P
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def gold_answers(recipe: Path) -> dict[str, str]:
+    """First line of a prompt -> the right answer, for the questions that teachers are asked."""
+    config = load_recipe(recipe)
+    sizes: dict[Split, int] = {"train": config.questions.num_train, "validation": config.questions.num_validation}
+    return {
+        question.text.splitlines()[0]: question.gold
+        for task in load_tasks(config).values()
+        for split, number in sizes.items()
+        for question in task.questions(split, number)
+    }
 
 
 def books(folder: Path, server: FaultServer, num_paths: int) -> None:

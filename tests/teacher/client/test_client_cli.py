@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.books import books, write_recipe
+from harness.books import books, gold_answers, write_recipe
 from harness.client import KEY, VARIABLE
 from harness.fault_server import MIXED, FaultServer
 from harness.killer import kill, start
 from harness.real_server import is_available, real_server
 from qrdistill.cli.main import run_app
 from qrdistill.store import Ledger
-from qrdistill.types import ReasoningPath
+from qrdistill.types import FilterDecision, ReasoningPath
 
 KEYS = {VARIABLE: KEY}
 
@@ -194,6 +194,25 @@ def test_a_pilot_meets_the_same_errors_as_a_run(tmp_path: Path, changes: dict[st
         code, printed = check(write_recipe(tmp_path, server.url, num_train=9, **changes), "--pilot", "2")
         assert code == exit_code, printed
         assert len(server.accepted) <= 3
+
+
+def test_no_reply_but_a_whole_one_is_ever_a_training_path(tmp_path: Path) -> None:
+    """All of them end in the right answer; what keeps them out is their state."""
+    golds: dict[str, str] = {}
+    script = ["ok", "length", "ok", "filter", "ok", "other_model", "ok", "think_only", "ok", "tool"]
+    with FaultServer(script=script, answer=lambda prompt: f"The answer is {golds[prompt.splitlines()[0]]}.") as server:
+        recipe = write_recipe(tmp_path, server.url, num_train=5, max_tokens=64)
+        golds |= gold_answers(recipe)
+        assert run_app(["run", str(recipe), "-o", str(tmp_path / "run"), "--until", "filter"]) == 0
+        served = {call.key: call.fault for call in server.accepted}
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite", is_read_only=True)
+    decisions = {decision.path_id: decision for decision in ledger.all(FilterDecision)}
+    ledger.close()
+    assert decisions.keys() == served.keys()
+    wanted = {"length": "truncated", "filter": "refused", "other_model": "wrong_model", "think_only": "empty", "tool": "failed"}
+    assert {fault: decisions[key].reason for key, fault in served.items() if fault != "ok"} == wanted
+    assert not any(decisions[key].is_kept for key, fault in served.items() if fault != "ok")
+    assert {decisions[key].reason for key, fault in served.items() if fault == "ok"} <= {"kept", "duplicate"}
 
 
 def test_a_raised_cap_and_a_new_address_resume_the_run(tmp_path: Path) -> None:

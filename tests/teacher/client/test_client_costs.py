@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.books import write_recipe
+from harness.books import gold_answers, write_recipe
 from harness.client import KEY, VARIABLE
 from harness.fault_server import MIXED, Accepted, FaultServer
 from qrdistill.cli.main import run_app
-from qrdistill.config import load_recipe
 from qrdistill.report.sections.calls import call_tables
 from qrdistill.report.sections.funnel import funnel_section, read_cohorts
 from qrdistill.report.tables import dollars
 from qrdistill.store import Run
-from qrdistill.tasks.registry import load_tasks
 from qrdistill.types import Attempt, FilterDecision, PathRequest, ReasoningPath
 
 
@@ -46,10 +44,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, dict[s
         teacher["limits"] |= {"deadline_s": 1.0}
         tree["generate"]["teachers"] = [teacher, teacher | {"name": "other", "base_url": other.url}]
         recipe.write_text(yaml.safe_dump(tree))
-        tasks = load_tasks(load_recipe(recipe))
-        for split, number in (("train", 19), ("validation", 1)):
-            for question in tasks["chain_sum"].questions(split, number):  # type: ignore[arg-type]
-                golds[question.text.splitlines()[0]] = question.gold
+        golds |= gold_answers(recipe)
         folder = tmp_path / "run"
         assert run_app(["run", str(recipe), "-o", str(folder), "--until", "filter"]) == 0
     return Run(folder), {"toy": bad, "other": other}

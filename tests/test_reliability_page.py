@@ -1,0 +1,29 @@
+"""docs/reliability.md names tests that exist, and calls nightly exactly those that are."""
+
+import ast
+import re
+from pathlib import Path
+
+
+def decorators_by_name(path: Path) -> dict[str, str]:
+    """Name of each test -> its decorators, as written."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name: " ".join(map(ast.unparse, node.decorator_list)) for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_named_test_is_there_and_night_means_nightly(root: Path) -> None:
+    page = (root / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`( \(night\))?", page)
+    assert len(named) > 50
+    for file, name, night in named:
+        decorators = decorators_by_name(root / file).get(name)
+        assert decorators is not None, f"{file}::{name}"
+        assert bool(night) == decorators.startswith("pytest.mark.nightly"), f"{file}::{name}"
+
+
+def test_every_row_of_the_table_names_a_test(root: Path) -> None:
+    rows = [line for line in (root / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")]
+    bodies = [row for row in rows if not row.startswith("| id |")]
+    assert all("::test_" in row for row in bodies)
+    ids = [row.split("|")[1].strip() for row in bodies]
+    assert {f"A{n}" for n in (*range(1, 14), 15)} | {f"B{n}" for n in range(1, 7)} | {"D1", "D2", "D3", "H1", "H4"} <= set(ids)
