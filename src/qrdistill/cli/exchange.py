@@ -69,7 +69,7 @@ def export(
         students = sharing.write_students(run, place)
         payload["students"] = [student.name for student in students]
         shown.append(f"{', '.join(payload['students'])} in {place}; its README.md has the commands to measure and serve")
-        next_step = f"read {place}/README.md for the commands to measure and serve them"
+        next_step = f"read {place}/README.md, or try them: qrdistill chat {shlex.quote(target)}"
     if push:
         payload["address"] = sharing.push_folder(place, push, kind=kind, is_public=public)
         shown.append(f"uploaded to {payload['address']}")

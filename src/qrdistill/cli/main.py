@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 import qrdistill
-from qrdistill.cli import doctor, exchange, inspect, stages, study
+from qrdistill.cli import chat, doctor, exchange, inspect, stages, study
 from qrdistill.cli.output import ReaderGoneError, Session
 from qrdistill.errors import QRDistillError
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 stages.register(app)
 inspect.register(app)
 exchange.register(app)
+chat.register(app)
 study.register(app)
 doctor.register(app)
 
