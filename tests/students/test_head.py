@@ -20,8 +20,8 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
 def test_readings_equal_their_definitions(architecture, rows, is_chunked, monkeypatch):
     """Llama, Qwen2 and GPT-NeoX have a plain head; the tiny Gemma-3 has a soft cap."""
     if is_chunked:
-        monkeypatch.setattr(head, "LOGIT_BYTES", 1)
-        monkeypatch.setattr(head, "_BLOCK_BYTES", 1)
+        monkeypatch.setitem(head.LOGIT_BYTES, "cpu", 1)
+        monkeypatch.setitem(head._BLOCK_BYTES, "cpu", 1)
     student = tiny_student(architecture)
     hidden, label = rows
     reading = read_labels(student, hidden, label, is_grad=True)
@@ -42,7 +42,7 @@ def test_readings_equal_their_definitions(architecture, rows, is_chunked, monkey
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_every_chunk_is_shown_before_it_is_overwritten(architecture, rows, monkeypatch):
-    monkeypatch.setattr(head, "LOGIT_BYTES", 1)
+    monkeypatch.setitem(head.LOGIT_BYTES, "cpu", 1)
     student = tiny_student(architecture)
     hidden, label = rows
     shown: list[torch.Tensor] = []

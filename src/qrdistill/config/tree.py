@@ -205,7 +205,8 @@ class StudentConfig(_Model):
     max_length: int = Field(1024, ge=16)
     """Tokens of prompt plus path; a longer path is refused, never cut (its answer would be lost)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 on GPU, float32 on CPU (bfloat16 is many times slower there)."""
+    """Of the weights. `auto`: bfloat16 on a GPU, where full fine-tuning keeps float32 weights and computes in bfloat16; float32
+    on a CPU (bfloat16 is many times slower there)."""
     template: Literal["auto", "chat", "plain"] = "auto"
     """`auto`: the tokenizer's chat template where it has one, else a plain question / answer layout."""
 

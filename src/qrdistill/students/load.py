@@ -6,6 +6,7 @@ were.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def load_student(
         DataError: a folder without model or tokenizer, a tokenizer that cannot be used.
     """
     where = _device(device)
-    dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if where.type == "cuda" else torch.float32)
+    dtype = _DTYPES.get(config.dtype) or _default_dtype(config, where)
     with LOADING, quiet():
         model, tokenizer, source_hash, hub_id = _load_base(config, dtype, cache, note)
         model.requires_grad_(isinstance(config.adapter, FullConfig))
@@ -74,6 +75,11 @@ def load_student(
     return student
 
 
+def _default_dtype(config: StudentConfig, device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU, but float32 for weights that are trained themselves (see `Student.is_autocast`); float32 on a CPU."""
+    return torch.bfloat16 if device.type == "cuda" and not isinstance(config.adapter, FullConfig) else torch.float32
+
+
 def _choose_packing(student: Student) -> Packing:
     """The fastest way to read packed rows that gives what one pass per path gives, tried on a small row."""
     size = student.vocab_size
@@ -85,7 +91,7 @@ def _choose_packing(student: Student) -> Packing:
 
     (row,) = pack([[path(1, 5), path(2, 4)]], 64)
     ways: list[Packing] = ["mask", "tree"] if student.device.type == "cuda" else ["tree", "mask"]
-    tolerance = 1e-3 if student.dtype == torch.float32 else 5e-2
+    tolerance = 1e-3 if student.dtype == torch.float32 and not student.is_autocast else 5e-2
     with torch.no_grad():
         expected = student.hidden(row, packing="rows").float()
         for way in ways:
@@ -146,4 +152,6 @@ def _from_pretrained(name: str, dtype: torch.dtype, student: str, **options: Any
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda was asked for, but torch sees no GPU; set runtime.device to auto or cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # one process a GPU, as torchrun numbers them

@@ -2,7 +2,8 @@
 
 PEFT computes ``W x + s B (A x)`` as four operations, each of which reads and writes whole activations, forward and backward.
 Here the low-rank term is accumulated into the product in place, forward and backward. The layers stay PEFT's (names, saving,
-merging); only the forward of plain LoRA layers is replaced.
+merging); only the forward of plain LoRA layers is replaced. Adapters of a bfloat16 model are kept in float32, so that small
+steps are not rounded away; they are cast for the product, not the activations (PEFT casts those, twice a layer).
 
 Shapes: T tokens, I input and O output features, R rank.
 """
@@ -53,12 +54,13 @@ class _Fused:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         layer = self._layer
-        if layer.disable_adapters or layer.merged or args or kwargs or layer.active_adapters != ["default"]:
+        is_odd = args or kwargs or layer.active_adapters != ["default"] or x.dtype != layer.base_layer.weight.dtype
+        if layer.disable_adapters or layer.merged or is_odd:
             return type(layer).forward(layer, x, *args, **kwargs)  # type: ignore[no-any-return]
         base = layer.base_layer
         a_RI, b_OR = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         y: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, a_RI, b_OR, layer.scaling["default"]
+            x, base.weight, base.bias, a_RI.to(x.dtype), b_OR.to(x.dtype), layer.scaling["default"]
         )
         return y
 
@@ -84,5 +86,4 @@ def _is_plain(layer: Any) -> bool:
         and isinstance(layer.lora_dropout["default"], nn.Identity)
         and not layer.lora_variant
         and layer.lora_B["default"].bias is None
-        and layer.lora_A["default"].weight.dtype == layer.base_layer.weight.dtype
     )

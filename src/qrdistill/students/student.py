@@ -130,6 +130,19 @@ class Student:
 
     # --- forward ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def is_autocast(self) -> bool:
+        """Whether float32 weights are computed with in bfloat16: full fine-tuning on a GPU, unless the recipe names a dtype.
+
+        Steps of full fine-tuning are smaller than bfloat16 can add to a weight, so its weights stay in float32.
+        """
+        return self.device.type == "cuda" and self.config.dtype == "auto" and self.dtype == torch.float32
+
+    def read(self, **inputs: Any) -> Any:
+        """One pass of the decoder (everything below the head) in the student's precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_autocast):
+            return self.decoder(**inputs)
+
     def hidden(self, batch: PackedBatch, *, packing: Packing | None = None) -> Tensor:
         """Last hidden states [T, D] of a packed row, after the final norm; the same however the row is read."""
         row = batch.to(self.device)
@@ -144,7 +157,7 @@ class Student:
         else:
             longest = int(row.position_ids.max()) + 1
             masks = self.masks(tree_mask(row), lambda window: tree_mask(row, window=window), longest=longest)
-        output = self.decoder(
+        output = self.read(
             input_ids=row.input_ids[None],
             position_ids=row.position_ids[None],
             attention_mask=masks,
@@ -159,7 +172,7 @@ class Student:
         for segment in row.segments:
             trunk, branch = slice(segment.trunk_start, segment.trunk_end), slice(segment.start, segment.end)
             ids = torch.cat([row.input_ids[trunk], row.input_ids[branch]])[None]
-            hidden_LD = self.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
+            hidden_LD = self.read(input_ids=ids, use_cache=False).last_hidden_state[0]
             length = segment.trunk_end - segment.trunk_start
             is_new = sum(len(piece) for piece in pieces) == segment.trunk_start
             pieces += [hidden_LD] if is_new else [hidden_LD[length:]]
@@ -167,7 +180,8 @@ class Student:
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Next-token logits [N, V] of chosen hidden states, with the model's own scaling and soft cap."""
-        logits_NV: Tensor = self.head(hidden_ND)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_autocast):
+            logits_NV: Tensor = self.head(hidden_ND)
         config = self.causal_lm.config
         if scale := getattr(config, "logit_scale", None):
             logits_NV = logits_NV * scale

@@ -19,11 +19,8 @@ from torch import Tensor
 from qrdistill.losses import PeerTarget, PieceView, piece_cross_entropy, token_nll
 from qrdistill.routing.features import PathState, path_state
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.students import LabelReading, PathTokens, Student, has_frozen_head, pack, read_labels
+from qrdistill.students import LabelReading, PathTokens, Student, has_frozen_head, pack, read_labels, rows_at_once
 from qrdistill.training.pool import StepWork
-
-LOGIT_FLOATS = 2**24
-"""Logits held at once (64 MB in float32)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +121,7 @@ class _Glance:
 
 def row_ranges(student: Student, forward: Forward) -> list[slice]:
     """Ranges of label rows that are read independently (by whichever thread is free)."""
-    size = _chunk_rows(student) * 2
+    size = rows_at_once(student)
     return [slice(start, start + size) for start in range(0, len(forward.label_N), size)]
 
 
@@ -140,7 +137,7 @@ def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _
             seen.hashed.append(wanted.sketch.tokens(logits_RV, hidden_ND[chunk].float(), label_R))
         wanted_R = is_aligned_N[chunk].to(logits_RV.device)
         if peers is not None and peers.piece_token_U is not None and wanted_R.any():
-            prob_CU = (logits_RV[wanted_R][:, peers.piece_token_U] - log_total_R[wanted_R, None]).exp()
+            prob_CU = (logits_RV[wanted_R][:, peers.piece_token_U.to(logits_RV.device)] - log_total_R[wanted_R, None]).exp()
             prob_CM, piece_CM = prob_CU.topk(min(peers.support, len(peers.piece_token_U)), dim=1)
             seen.likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
 
@@ -225,7 +222,7 @@ class PeerWork:
         """At the positions where the peers are better; returns the mean KL there."""
         active = self.is_active_C.nonzero().squeeze(1)
         total = 0.0
-        for slots in torch.split(active, _chunk_rows(student)):
+        for slots in torch.split(active, max(rows_at_once(student) // 2, 1)):
             rows = self.aligned_C[slots]
             hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
             target = PeerTarget(
@@ -264,13 +261,9 @@ def backward(
 
 def _add_label_gradients(student: Student, forward: Forward, weight_N: Tensor, gradient_ND: Tensor) -> None:
     """The student loss through autograd, for a head that is trained itself."""
-    for rows in torch.split((weight_N > 0).nonzero().squeeze(1), _chunk_rows(student)):
+    for rows in torch.split((weight_N > 0).nonzero().squeeze(1), max(rows_at_once(student) // 2, 1)):
         hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
         nll_R = token_nll(student.logits(hidden_RD).float(), forward.label_N.to(student.device)[rows])
         (weight_N[rows] * nll_R).sum().backward()  # type: ignore[no-untyped-call]
         assert hidden_RD.grad is not None
         gradient_ND[rows] += hidden_RD.grad
-
-
-def _chunk_rows(student: Student) -> int:
-    return max(LOGIT_FLOATS // student.vocab_size, 8)

@@ -155,7 +155,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
     if encoder is not None:
         progress.note("encoding questions and paths for the router (once, cached)")
         keyed = {q.question.id: q.prompt for q in train_pool} | {p.path.id: p.path.text for q in train_pool for p in q.paths}
-        rows = encode(list(keyed.values()), encoder, run.folder / "cache")
+        rows = encode(list(keyed.values()), encoder, run.folder / "cache", device=config.runtime.device)
         embeddings = dict(zip(keyed, rows, strict=True))
     width = len(next(iter(embeddings.values()))) if embeddings else 0
     mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)

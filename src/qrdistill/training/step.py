@@ -178,9 +178,10 @@ def look_back(work: StepWork, embeddings: tuple[Tensor, Tensor], method: Method,
 
 def read(team: Team, work: StepWork, read_PS: Tensor, row_tokens: int) -> list[Forward]:
     """Every student's hidden states on the paths it reads."""
+    is_learning = torch.is_grad_enabled()  # asked here: the students' threads have a switch of their own
 
     def one(student: Student, index: int) -> Forward:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and bool(student.trainable())):
+        with torch.set_grad_enabled(is_learning and bool(student.trainable())):
             return run_forward(student, work, index, is_read_P=read_PS[:, index], row_tokens=row_tokens)
 
     return team.map(one, range(len(team.students)))
