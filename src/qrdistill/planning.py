@@ -191,8 +191,8 @@ def _unwritten_streams(config: Config) -> list[QRDistillError]:
     return [
         ConfigError(
             f"generate.styles: {style!r} needs texts that a teacher writes for it, and the recording of "
-            f"{teachers[0].name!r} holds none (it has {', '.join(sorted(recorded))}); add a worked_solution or openai_compatible teacher, "
-            "or leave the style out"
+            f"{teachers[0].name!r} holds none (it has {', '.join(sorted(recorded))}); "
+            "add a worked_solution or openai_compatible teacher, or leave the style out"
         )
         for style in wanted
         if style not in recorded
@@ -264,6 +264,8 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
             needed["train"].append("peft")
         packaged = [student.source.id for student in config.students if isinstance(student.source, PackageSource)]
         needed["quickstart"] = [module for name in packaged for module in _MODULES[name]]
+    if "train" in stages:
+        needed |= {tracker: [tracker] for tracker in config.runtime.trackers}
     encoder = getattr(config.method.policy, "encoder", None)
     if "train" in stages and encoder is not None:
         needed["train"] += [] if encoder.kind == "ngram" else ["sentence_transformers"]

@@ -259,9 +259,11 @@ class RuntimeConfig(_Model):
     threads: int = Field(0, ge=0)
     """CPU threads in all; 0: the number of cores."""
     engine: Literal["local", "ray"] = "local"
-    """Who calls paid teachers and judges and checks answers: this process, or Ray actors (extra `ray`), on many machines if need be."""
+    """Who calls paid teachers and judges and checks answers: this process, or Ray actors (extra `ray`), also on many machines."""
     workers: int = Field(2, ge=1, le=1024)
     """Ray actors per teacher or judge; limits are for all of them together."""
+    trackers: tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...] = ()
+    """Who gets a copy of each line of metrics.jsonl (an extra each); accounts and addresses are their own."""
 
 
 class Config(_Model):

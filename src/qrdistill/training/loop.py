@@ -43,6 +43,7 @@ from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, s
 from qrdistill.training.reference import reference_losses
 from qrdistill.training.step import Method, StepKnobs, StepResult, as_seen, joint_step, look, look_back, read
 from qrdistill.training.team import Team, load_team
+from qrdistill.training.trackers import metrics_log
 from qrdistill.training.virtual import measure_kappa
 from qrdistill.types import Route
 
@@ -246,7 +247,7 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
     progress.start(budget or trainer.num_steps, "train, label tokens" if budget else "train")
     progress.advance(done := round(trainer.progress() * budget) if budget else trainer.step)
     try:
-        with trainer.run.metrics.open("a", encoding="utf-8", buffering=1) as log:
+        with metrics_log(trainer.run) as log:
             for work in _remaining_work(trainer):
                 began = time.perf_counter()
                 _probe(trainer)
