@@ -38,14 +38,3 @@ def paired_difference(before: Sequence[bool], after: Sequence[bool]) -> Differen
     means = (draws[:, 0] - draws[:, 1]) / n
     low, high = np.quantile(means, [0.025, 0.975])
     return Difference((gained - lost) / n, float(low), float(high), n, gained, lost)
-
-
-def wilson_interval(k: int, n: int) -> tuple[float, float]:
-    """95% Wilson interval of a share.
-
-    >>> tuple(round(x, 3) for x in wilson_interval(0, 10))
-    (0.0, 0.278)
-    """
-    z = 1.959963984540054
-    center, spread = k + z * z / 2, z * (k * (n - k) / n + z * z / 4) ** 0.5
-    return max(0.0, (center - spread) / (n + z * z)), min(1.0, (center + spread) / (n + z * z))

@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from qrdistill.config.tree import STYLES
+from qrdistill.evaluation.stats import wilson
 from qrdistill.report.blocks import Block, Heading, Prose, Section, Tables
 from qrdistill.report.reading import few, rows
 from qrdistill.report.sections.funnel import gate_of
 from qrdistill.report.sections.judges import judge_tables
-from qrdistill.report.statistics import wilson_interval
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
@@ -53,7 +53,7 @@ def _outcome_table(outcomes: dict[tuple[str, str], Counter[str]]) -> Table:
         dropped, n = by_answer + by_judge, by_answer + by_judge + numbers["kept"]
         if not n:
             continue
-        low, high = wilson_interval(dropped, n)
+        low, high = wilson(dropped, n)
         is_good = (dropped / n <= 0.01) if flaw == "none" else dropped / n >= (0.99 if flaw == "wrong_answer" else 0.95)
         share = Cell(percent(dropped / n), tone="good" if is_good else "warning")
         unchecked = count(numbers.total() - n)

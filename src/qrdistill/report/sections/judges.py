@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import get_args
 
+from qrdistill.evaluation.stats import wilson
 from qrdistill.quality.controls import CONTROL
 from qrdistill.report.reading import rows, total, whole
-from qrdistill.report.statistics import wilson_interval
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, table
 from qrdistill.report.text import as_text
 from qrdistill.store import Run
@@ -75,9 +75,7 @@ def _controls(found: dict[str, dict[str, Counter[str]]]) -> Table:
         if not bad.total() + good.total():
             continue
         caught = (
-            [percent(bad["drop"] / bad.total()), interval(*wilson_interval(bad["drop"], bad.total()))]
-            if bad.total()
-            else [NONE, NONE]
+            [percent(bad["drop"] / bad.total()), interval(*wilson(bad["drop"], bad.total()))] if bad.total() else [NONE, NONE]
         )
         accepted = Cell(count(bad["keep"]), tone="warning" if bad["keep"] > 0.1 * bad.total() else "")
         body.append([judge, count(bad.total()), count(bad["drop"]), accepted, *caught, count(good.total()), count(good["drop"])])
