@@ -144,10 +144,15 @@ def report(
     targets: Annotated[list[str], typer.Argument(metavar="RUN...", help="A run folder, and any others to set beside it.")],
     json_: options.Json = False,
 ) -> None:
-    """Write report.html and report.md of a run, finished or not."""
+    """Write report.html and report.md of a run, finished or not, or of a study."""
     from qrdistill.report import write_report
+    from qrdistill.report.study import is_study, write_study_report
 
     session: Session = ctx.obj
+    if is_study(targets[0]):
+        page = str(write_study_report(targets))
+        session.result({"verb": "report", "study": targets[0], "report": page}, [f"report: {page}"], next_step=f"open {page}")
+        return
     runs = [options.open_run(session, target) for target in targets]
     session.folder = runs[0].folder
     done_before = _done(runs[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,6 @@ import typer
 
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
-from qrdistill.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,30 +37,24 @@ def study(
     json_: options.Json = False,
 ) -> None:
     """Train and compare variants of a recipe on equal numbers of training tokens; the same command resumes."""
+    from qrdistill.report.study import read_study, write_study_report
     from qrdistill.study.sweep import run_study
     from qrdistill.study.variants import names_of, seeds_of
 
     session: Session = ctx.obj
     names, numbers = names_of(variants), seeds_of(seeds)
     config = options.read_recipe(recipe, overrides=set_, seed=None)
-    earlier = _read_study(expected) if expected else None
+    earlier = read_study(expected) if expected else None
     folder = Path(out or Path("runs") / f"study-{config.name}")
     session.folder = folder
     found = run_study(config, folder, variants=names, seeds=numbers, jobs=jobs, expected=earlier, progress=session.progress)
+    page = write_study_report([folder])
     path = folder / "study.json"
     session.result(
-        {"verb": "study", "path": str(path), **found},
+        {"verb": "study", "path": str(path), "report": str(page), **found},
         _shown(found),
-        next_step=f"keep {shlex.quote(str(path))}; repeat it with --expected",
+        next_step=f"open {shlex.quote(str(page))}, or repeat the study with --expected {shlex.quote(str(path))}",
     )
-
-
-def _read_study(path: str) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        return dict(found)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"--expected {path} cannot be read ({error}); give a study.json that `qrdistill study` wrote") from error
 
 
 def _shown(found: dict[str, Any]) -> list[RenderableType]:

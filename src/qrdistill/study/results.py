@@ -5,6 +5,7 @@
     {"arms":   {NAME: {mean, low, high, n, seeds, train_tokens, unparsed_frac, truncated_frac, seconds,
                        students: {STUDENT: {same}}, tasks: {TASK: {same}}}},
      "paired": {"A-B": {diff, low, high, p_value, n, effect_h, students: {...}, tasks: {TASK: {same, p_holm}}}},
+     "efficiency": {"mean" | STUDENT: {share, low, high, reached_frac, target, curves}},
      "expected": {NAME: {mean, tolerance}}, "reproduced": {NAME: true | false},
      "max_label_tokens": ..., "seeds": [...], "versions": {...}, ...}
 
@@ -26,6 +27,7 @@ from qrdistill.config import Config, content_hash
 from qrdistill.errors import DataError
 from qrdistill.evaluation.stats import Estimate, bootstrap_over_seeds, cohen_h, holm, paired_over_seeds
 from qrdistill.store.provenance import code_hash, versions
+from qrdistill.study.efficiency import sample_efficiency
 
 Result = dict[str, Any]
 Answer = dict[str, Any]
@@ -55,6 +57,11 @@ def summarise(
     insist_on_equal_tokens(results, tokens, slack={student.name: student.max_length for student in config.students})
     table = _Table(results, variants, seeds)
     arms = {name: table.arm(name) for name in variants}
+    efficiency = {
+        label: found
+        for label, students in table.groups().items()
+        if (found := sample_efficiency({name: table.scores(name, students=students) for name in variants}))
+    }
     study = {
         "name": config.name,
         "recipe_hash": content_hash(config.model_copy(update={"seed": 0, "runtime": type(config.runtime)()})),
@@ -64,6 +71,7 @@ def summarise(
         "max_label_tokens": tokens,
         "arms": arms,
         "paired": table.pairs(),
+        **({"efficiency": efficiency} if efficiency else {}),
         "expected": {
             name: {"mean": arm["mean"], "tolerance": round(math.sqrt(2) * (arm["high"] - arm["low"]) / 2 + 1e-4, 4)}
             for name, arm in arms.items()
@@ -131,6 +139,11 @@ class _Table:
     def students(self, arm: str) -> list[str]:
         """Students the arm has answers of."""
         return list(self.answers[arm, self.seeds[0]])
+
+    def groups(self) -> dict[str, list[str]]:
+        """The mean over the students that every arm has, and each of them: label -> students."""
+        shared = [name for name in self.students(self.variants[0]) if all(name in self.students(arm) for arm in self.variants)]
+        return {"mean": shared, **{name: [name] for name in shared}} if shared else {}
 
     def tasks(self) -> list[str]:
         """Every task."""
