@@ -163,7 +163,7 @@ def _list_runs() -> _Listing:
 
 def _list_recipes() -> _Listing:
     rows: list[tuple[str, ...]] = []
-    for path in sorted(Path("recipes").glob("*.y*ml")):
+    for path in sorted(Path("recipes").rglob("*.y*ml"), key=lambda path: (len(path.parts), path)):
         first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
         rows.append((str(path), first.lstrip("# ")))
     return ("recipe", "purpose"), rows, "qrdistill check RECIPE"
