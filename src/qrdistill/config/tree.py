@@ -131,6 +131,8 @@ class FilterConfig(_Model):
     check_answers: bool = True
     """Keep a path only if its final answer matches the gold answer; false is the ablation "without filter"."""
     judge: JudgeConfig = StepCheckerConfig()
+    allow_leaks: bool = False
+    """Also train on questions and paths that give a test question away: only to measure what a leak is worth."""
 
 
 # --- students ------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from qrdistill.quality.correctness import check_answers
 from qrdistill.quality.decisions import decide
 from qrdistill.quality.judge import Judge, Work
 from qrdistill.quality.registry import make_judge
-from qrdistill.quality.rules import Pool, drop_duplicates, drop_leaks, drop_unusable, drop_wrong
+from qrdistill.quality.rules import Pool, drop_duplicates, drop_leaks, drop_unusable, drop_wrong, find_leaks
 from qrdistill.store import Run, export_records
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client.opening import num_workers
@@ -66,7 +66,12 @@ def _filter(run: Run, progress: Progress) -> None:
     verdicts = check_answers(tasks, questions, paths, progress, num_workers=num_workers(run))
     pool = Pool(questions, paths, verdicts)
     drop_unusable(pool)
-    drop_leaks(pool)
+    num_leaks = 0
+    if config.allow_leaks:
+        num_leaks = len(find_leaks(pool))
+        progress.note(f"filter.allow_leaks is set: {num_leaks} paths that give a test question away are not dropped for it")
+    else:
+        drop_leaks(pool)
     if config.check_answers:
         drop_wrong(pool)
     drop_duplicates(pool)
@@ -79,7 +84,7 @@ def _filter(run: Run, progress: Progress) -> None:
             run.ledger.delete(record_type)
         run.ledger.add(verdicts.values())
         run.ledger.add(decisions)
-    _finish(run, pool, decisions, findings, time.monotonic() - started_s, progress)
+    _finish(run, pool, decisions, findings, time.monotonic() - started_s, progress, num_leaks=num_leaks)
 
 
 def _judge(run: Run, judge: Judge, pool: Pool, progress: Progress) -> dict[str, JudgeVerdict]:
@@ -122,6 +127,8 @@ def _finish(
     findings: Mapping[str, JudgeVerdict],
     took_s: float,
     progress: Progress,
+    *,
+    num_leaks: int,
 ) -> None:
     by_reason = Counter(decision.reason for decision in decisions)
     train = [decision for decision in decisions if decision.is_kept and pool.questions[decision.question_id].split == "train"]
@@ -132,6 +139,8 @@ def _finish(
             "then mend the teacher, the answers' kind or the filter's settings"
         )
     summary = _summary(pool, decisions, by_reason)
+    if run.config.filter.allow_leaks:
+        summary["num_leaks_allowed"] = num_leaks
     if summary["num_emptied_questions"]:
         progress.note(f"{summary['num_emptied_questions']} questions keep no path and are not trained on")
     verdicts = sorted(pool.verdicts.values(), key=lambda verdict: verdict.path_id)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
-from qrdistill.tasks.prompts import question_block
+from qrdistill.tasks.leakage import Leak, LeakIndex
 from qrdistill.tasks.reasoning.family import normalise
 from qrdistill.teacher.streams import asked
 from qrdistill.types import AnswerVerdict, Question, ReasoningPath
@@ -37,12 +38,25 @@ def drop_unusable(pool: Pool) -> None:
 
 
 def drop_leaks(pool: Pool) -> None:
-    """Training and validation questions that are also test questions, and those a stream's reply made up."""
-    tests = {_key(question): question.id for question in pool.questions.values() if question.split == "test"}
+    """Paths that give a test question away: by their question, the one a stream's reply made up, or in their text."""
+    for path_id, leak in find_leaks(pool).items():
+        pool.dropped[path_id] = ("leak", f"{leak.how} {leak.question_id}")
+
+
+def find_leaks(pool: Pool) -> dict[str, Leak]:
+    """Which of the paths that are left give which test question away (see :mod:`qrdistill.tasks.leakage`)."""
+    index = LeakIndex(question for question in pool.questions.values() if question.split == "test")
+    of_question = cache(lambda id: index.question(pool.questions[id]))
+    found: dict[str, Leak] = {}
     for path in pool.left():
         question = pool.questions[path.question_id]
-        if twin := tests.get(_key(question)) or tests.get(_key(asked(question, path, "").question)):
-            pool.dropped[path.id] = ("leak", f"the question is also the test question {twin}")
+        made_up = asked(question, path, "").question
+        leak = of_question(question.id) or index.path(question, path.text)
+        if leak is None and made_up is not question:
+            leak = index.question(made_up)
+        if leak is not None:
+            found[path.id] = leak
+    return found
 
 
 def drop_wrong(pool: Pool) -> None:
@@ -54,13 +68,10 @@ def drop_wrong(pool: Pool) -> None:
 
 
 def drop_duplicates(pool: Pool) -> None:
-    """The same text twice for one question: the first id stays."""
-    first: dict[tuple[str, str], str] = {}
+    """The same text twice for one question, but for case and white space: the first id stays."""
+    first: dict[tuple[str, str], ReasoningPath] = {}
     for path in pool.left():
-        original = first.setdefault((path.question_id, normalise(path.text)), path.id)
-        if original != path.id:
-            pool.dropped[path.id] = ("duplicate", f"the same text as {original}")
-
-
-def _key(question: Question) -> str:
-    return normalise(question_block(question))
+        original = first.setdefault((path.question_id, normalise(path.text)), path)
+        if original is not path:
+            how = "the same text as" if original.text == path.text else "the same text, but for case and spaces, as"
+            pool.dropped[path.id] = ("duplicate", f"{how} {original.id}")

@@ -23,6 +23,7 @@ from qrdistill.report.sections.results import headline, read_results, results_se
 from qrdistill.report.sections.routing import routing_section
 from qrdistill.report.sections.team import team_section
 from qrdistill.report.sections.training import training_section
+from qrdistill.report.tables import count
 from qrdistill.report.text import as_text
 from qrdistill.store import Run, write_text
 
@@ -97,6 +98,7 @@ def _contents(runs: Sequence[Run]) -> tuple[str, list[str], list[str], list[Sect
     warnings = []
     if missing:
         warnings.append(f"This run is not finished: {', '.join(missing)} still to do for this config. What is shown may change.")
+    warnings += [line for run in runs for line in _overrides(run, is_named=len(runs) > 1)]
     sections = [compare_section(runs, results)] if len(runs) > 1 else []
     sections += [
         results_section(first, results[0]),
@@ -110,6 +112,14 @@ def _contents(runs: Sequence[Run]) -> tuple[str, list[str], list[str], list[Sect
     ]
     title = first.config.name if len(runs) == 1 else f"{first.config.name} and {len(runs) - 1} more"
     return title, lead, warnings, sections
+
+
+def _overrides(run: Run, *, is_named: bool) -> list[str]:
+    """Safeguards the recipe switched off, as warnings."""
+    leaks = run.summary("filter").get("num_leaks_allowed")
+    counted = f" ({count(leaks)} of them)" if isinstance(leaks, int) else ""
+    whose = f"{run.config.name}: " if is_named else ""
+    return [f"{whose}A safeguard is off, these scores do not compare with others: {line}{counted}." for line in run.overrides()]
 
 
 def _about(run: Run, *, cohorts_kept: int, generated: int) -> str:

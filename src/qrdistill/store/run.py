@@ -183,6 +183,11 @@ class Run:
             parts.append([name, STAGE_VERSIONS[name], versions.get(name, {}), settings])
         return content_hash([parts, self.data_hashes()])
 
+    def overrides(self) -> list[str]:
+        """Settings that switch a safeguard off, in words; their results do not compare with others'."""
+        allowed = self.config.filter.allow_leaks
+        return ["filter.allow_leaks: questions and paths that give test questions away are trained on"] if allowed else []
+
     def data_hashes(self) -> dict[str, str]:
         """SHA-256 of every input file or folder the config names (a missing one hashes to "")."""
         paths = [
@@ -348,6 +353,7 @@ class Run:
             "seed": self.config.seed,
             "config_hash": content_hash(self.config),
             "code_sha256": code_hash(),
+            "overrides": self.overrides(),
             "data_sha256": self.data_hashes(),
             "stages": {stage: self.fingerprint(stage) for stage in done},
             "files_sha256": {name: digest for stage in done for name, digest in self._stage_note(stage)["files"].items()},

@@ -78,6 +78,8 @@ def _manifest_tables(run: Run) -> tuple[Table, ...]:
         manifest = {}
     versions = {str(name): str(version) for name, version in dict(manifest.get("versions", {})).items()}
     identity = {"recipe": run.config.name, "seed": str(run.config.seed), "config hash": content_hash(run.config)}
+    if overrides := run.overrides():
+        identity["safeguards switched off"] = "; ".join(overrides)
     if "code_sha256" in manifest:
         identity["code hash"] = str(manifest["code_sha256"])
     tables = [
