@@ -33,7 +33,8 @@ class DatasetTaskConfig(_Model):
     name: Name
     """A data set known to `qrdistill ls tasks`, e.g. gsm8k."""
     path: str = ""
-    """Folder with its files (hub layout, or train/validation/test as .jsonl or .parquet); empty: downloaded from the hub."""
+    """Folder with its files (hub layout, or train/validation/test as .jsonl or .parquet); empty: downloaded from the hub.
+    A data set without an official test split may also be one file."""
     revision: str = ""
     """Commit of the hub repository; empty: the pinned one."""
 

@@ -117,6 +117,8 @@ class DatasetTask:
         if not self._config.path:
             return [path for source in sources for path in self._download(source)]
         folder = Path(self._config.path)
+        if folder.is_file() and self.dataset.test_share[0]:  # a single file, where every split can be made from one
+            return [folder] if split == "train" else []
         if not folder.is_dir():
             raise DataError(f"task {self.name!r}: there is no folder {folder}; give a folder with the data set's files as `path`")
         names = [f"{name}{end}" for name in _NAMES[split] for end in _ENDS] + list(self.dataset.local.get(split, ()))
