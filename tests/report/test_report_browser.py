@@ -109,6 +109,7 @@ def test_students_filter_agrees_with_the_answers(run: Run, open_page: Open) -> N
         "AND a.arm = 'zero_shot' AND b.arm = 'trained' AND a.verdict != 'match' AND b.verdict = 'match'"
     )
     number = run.ledger.execute(sql)[0][0]
+    assert 0 < number < 84, "the filter must have something to show and something to hide"
     choose(page, result=option(page, "result", "smollm2: newly right"))
     page.wait(f"document.getElementById('q-status').textContent.startsWith('{number} of')")
 
