@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from harness.runs import exports, has_begun
 from qrdistill.cli.bars import Lines
 from qrdistill.cli.main import run_app
 from qrdistill.cli.output import plain
 from qrdistill.config import load_recipe
-from qrdistill.store import STAGES, Ledger, Run
+from qrdistill.store import STAGES, Run
 from qrdistill.types import Attempt, PathRequest, Prediction, Question, ReasoningPath, Route, Score
 
 VERBS = [
@@ -92,11 +93,6 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
-
-
-def exports(folder: Path) -> dict[str, bytes]:
-    """The bytes of every JSONL export."""
-    return {path.name: path.read_bytes() for path in sorted((folder / "exports").glob("*.jsonl"))}
 
 
 # --- starting up -----------------------------------------------------------------------------------------------------------
@@ -320,18 +316,6 @@ def test_signals_end_cleanly_and_the_same_command_resumes(
     resumed = qrd("run", smoke_recipe, "-o", folder)
     assert resumed.code == 0, resumed.err
     assert exports(folder) == exports(finished)
-
-
-def has_begun(folder: Path, stage: str) -> bool:
-    """Whether a stage is under way."""
-    place = folder / "ledger.sqlite"
-    if not place.exists():
-        return False
-    ledger = Ledger(place, is_read_only=True)
-    try:
-        return ledger.noted(f"begun/{stage}") is not None
-    finally:
-        ledger.close()
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.15])

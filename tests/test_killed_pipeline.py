@@ -7,24 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.killer import kill, start
+from harness.runs import exports, has_begun
 from qrdistill.cli.main import run_app
-from qrdistill.store import STAGES, Ledger, Run
+from qrdistill.store import STAGES, Run
 from qrdistill.types import Attempt, PathRequest
-
-
-def exports(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "exports").glob("*.jsonl"))}
-
-
-def is_under_way(folder: Path, stage: str) -> bool:
-    place = folder / "ledger.sqlite"
-    if not place.exists():
-        return False
-    ledger = Ledger(place, is_read_only=True)
-    try:
-        return ledger.noted(f"begun/{stage}") is not None
-    finally:
-        ledger.close()
 
 
 @pytest.mark.nightly
@@ -42,7 +28,7 @@ def test_200_kills_over_all_stages_change_nothing(tmp_path: Path, smoke_recipe: 
         command = ["-m", "qrdistill", "run", str(smoke_recipe), "-o", str(folder)]
         for stage in STAGES:
             process = start(command)
-            while process.poll() is None and not is_under_way(folder, stage):
+            while process.poll() is None and not has_begun(folder, stage):
                 time.sleep(0.005)
             time.sleep(dice.uniform(0, 0.4 if stage == "train" else 0.1))
             if process.poll() is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--cap", type=float, default=0.0)
     parser.add_argument("--concurrency", type=int, default=8)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits it as ignored
     try:
         with locked(options.folder):
             asyncio.run(drive(options.folder, options.url, options.num_cells, options.cap, options.concurrency))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from difflib import SequenceMatcher
 
 import pytest
 from tests.recipes import toy_recipe
@@ -107,10 +108,16 @@ def test_only_backward_streams_tell_the_teacher_the_answer():
 def test_the_embedded_teacher_without_flaws_writes_only_what_passes(tmp_path):
     run = run_of(tmp_path)
     paths = {path.id: path for path in run.ledger.all(ReasoningPath)}
+    tests = [question for task in load_tasks(run.config).values() for question in task.questions("test", 4)]
     counts: dict[str, int] = {}
     for decision in run.ledger.all(FilterDecision):
         written = paths[decision.path_id]
-        assert decision.reason in ("kept", "refused", "duplicate"), (decision, written.text)
+        if decision.reason == "leak":  # a question made up by chance as one of the test's, which no teacher knows
+            asked = next(question for question in tests if question.id in decision.detail)
+            assert written.style == "new_question"
+            assert SequenceMatcher(None, asked.text.split(), written.text.split("Solution:")[0].split()).ratio() > 0.6
+        else:
+            assert decision.reason in ("kept", "refused", "duplicate"), (decision, written.text)
         counts[written.style] = counts.get(written.style, 0) + decision.is_kept
     asked_for = 22 * len(TASKS)
     assert all(counts[style] > 0.8 * asked_for for style in ("cot", "label", "rephrase", "new_question"))

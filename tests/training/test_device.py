@@ -64,7 +64,7 @@ def steps(run) -> list:
         students = loop.load_team(run.config)
         trainer = loop.build_trainer(run, students, None)
         try:
-            loop._prepare_utility(trainer, SILENT)
+            loop.prepare_utility(trainer, SILENT)
             loop._run_steps(trainer, SILENT)
         finally:
             trainer.team.close()
@@ -127,7 +127,7 @@ def test_a_probe_keeps_no_graph(toy_run, monkeypatch):
     run = toy_run()
     trainer = loop.build_trainer(run, loop.load_team(run.config), None)
     try:
-        loop._probe(trainer)
+        loop.probe(trainer)
         assert seen == [False, False]
     finally:
         trainer.team.close()

@@ -6,9 +6,9 @@ from tests.training.test_step import first_steps, weights
 
 from qrdistill.losses import token_weights
 from qrdistill.training.forward import backward
-from qrdistill.training.loop import _remaining_work, build_trainer
 from qrdistill.training.step import look, read
 from qrdistill.training.team import load_team
+from qrdistill.training.trainer import build_trainer, remaining_work
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -18,7 +18,7 @@ def test_loss_and_gradients_are_those_of_a_padded_batch_whatever_stands_at_promp
     run = toy_run(method__policy={"kind": "all"}, method__peers={"weight": 0.0})
     students = load_team(run.config)
     trainer = build_trainer(run, students, None)
-    work = next(_remaining_work(trainer))
+    work = next(remaining_work(trainer))
     everything = torch.ones(len(work.paths), 2, dtype=torch.bool)
     forwards = read(trainer.team, work, everything, 256)
     seen = look(trainer.team, work, forwards, trainer.method, None)

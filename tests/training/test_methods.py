@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from tests.training.test_resume import whole_and_resumed
 from tests.training.test_step import first_steps
 
 from qrdistill.config import METHODS
-from qrdistill.training.loop import _remaining_work, build_trainer, train
 from qrdistill.training.meeting import meet, meet_by_index
 from qrdistill.training.step import read
 from qrdistill.training.team import load_team
+from qrdistill.training.trainer import build_trainer, remaining_work
 from qrdistill.types import Question
 
 
@@ -22,20 +23,8 @@ def settings(name: str) -> dict:
 
 @pytest.mark.parametrize("name", ["paper", "released"])
 def test_named_methods_train_and_resume_to_the_bit(toy_run, monkeypatch, name):
-    from tests.training.test_resume import Cut, cut_after, outcome
-
-    from qrdistill.store import Run
-
     training = {"questions_per_step": 2, "checkpoint_steps": 1, "epochs": 2}
-    whole = toy_run(training=training, **settings(name))
-    train(whole)
-    broken = toy_run(training=training, **settings(name))
-    with monkeypatch.context() as patch:
-        cut_after(patch, 3)
-        with pytest.raises(Cut):
-            train(broken)
-    train(Run(broken.folder))
-    left, right = outcome(whole), outcome(Run(broken.folder))
+    left, right = whole_and_resumed(toy_run, monkeypatch, steps=3, training=training, **settings(name))
     assert left[0] == right[0]
     assert left[2] == right[2]
 
@@ -64,7 +53,7 @@ def test_feature_peers_give_the_students_the_gradient_of_the_loss(toy_run):
     run = toy_run(method__policy={"kind": "all"}, method__peers={"kind": "feature", "weight": 0.5, "warmup_frac": 0.0})
     students = load_team(run.config)
     trainer = build_trainer(run, students, None)
-    work = next(_remaining_work(trainer))
+    work = next(remaining_work(trainer))
     everything = torch.ones(len(work.paths), 2, dtype=torch.bool)
     forwards = read(trainer.team, work, everything, 512)
     peers = trainer.method.peers
@@ -90,7 +79,7 @@ def test_released_positions_hold_other_text_and_padding(toy_run):
     """Negative control, METHOD section 2: by raw index two tokenizers look at different text; by offset at the same."""
     run = toy_run(**settings("released"))
     trainer = build_trainer(run, load_team(run.config), None)
-    work = next(_remaining_work(trainer))
+    work = next(remaining_work(trainer))
     is_read = torch.ones(len(work.paths), 2, dtype=torch.bool)
     is_read[0, 1] = False
     forwards = read(trainer.team, work, is_read, 512)

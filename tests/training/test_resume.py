@@ -39,18 +39,22 @@ def outcome(run: Run) -> tuple[dict[str, bytes], list[Route], list[dict]]:
     return files, run.ledger.all(Route), lines
 
 
-@pytest.mark.parametrize("checkpoint_steps", [1, 3])
-def test_resume_is_bit_identical(toy_run, monkeypatch, checkpoint_steps):
-    training = {"questions_per_step": 2, "checkpoint_steps": checkpoint_steps, "epochs": 2}
-    whole = toy_run(training=training)
+def whole_and_resumed(toy_run, monkeypatch: pytest.MonkeyPatch, *, steps: int, **settings) -> tuple[tuple, tuple]:
+    """Outcomes of a training left alone and of the same one cut after some steps and gone on with."""
+    whole, broken = toy_run(**settings), toy_run(**settings)
     loop.train(whole)
-    broken = toy_run(training=training)
     with monkeypatch.context() as patch:
-        cut_after(patch, 5)
+        cut_after(patch, steps)
         with pytest.raises(Cut):
             loop.train(broken)
     loop.train(Run(broken.folder))
-    left, right = outcome(whole), outcome(Run(broken.folder))
+    return outcome(whole), outcome(Run(broken.folder))
+
+
+@pytest.mark.parametrize("checkpoint_steps", [1, 3])
+def test_resume_is_bit_identical(toy_run, monkeypatch, checkpoint_steps):
+    training = {"questions_per_step": 2, "checkpoint_steps": checkpoint_steps, "epochs": 2}
+    left, right = whole_and_resumed(toy_run, monkeypatch, steps=5, training=training)
     assert left[0].keys() == right[0].keys()
     assert left[0] == right[0]
     assert repr(left[1]) == repr(right[1])
@@ -117,14 +121,14 @@ def test_a_student_whose_budget_is_used_up_keeps_its_weights(toy_run, monkeypatc
     """The two tokenizers give the same text other lengths, so one student ends first; stale gradients would move it on."""
     run = toy_run(training=BUDGET, method={"policy": {"kind": "all"}, "peers": {"weight": 0.0}})
     seen = []
-    real = loop._record
+    real = loop.record
 
     def record(trainer, *args):
         real(trainer, *args)
         weights = [{name: value.detach().clone() for name, value in student.trainable()} for student in trainer.team.students]
         seen.append((list(trainer.label_tokens), weights))
 
-    monkeypatch.setattr(loop, "_record", record)
+    monkeypatch.setattr(loop, "record", record)
     loop.train(run)
     for index in (0, 1):
         closed = [weights[index] for tokens, weights in seen if tokens[index] >= BUDGET["max_label_tokens"]]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from qrdistill.store import Run
-from qrdistill.training.loop import _embed, _knobs, _remaining_work, build_trainer
 from qrdistill.training.step import joint_step
 from qrdistill.training.team import load_team
+from qrdistill.training.trainer import build_trainer, embed, knobs, remaining_work
 
 
 def first_steps(run: Run, num_steps: int = 1):
@@ -15,9 +15,9 @@ def first_steps(run: Run, num_steps: int = 1):
         students = load_team(run.config)
         trainer = build_trainer(run, students, None)
         results = []
-        for work in _remaining_work(trainer):
+        for work in remaining_work(trainer):
             results.append(
-                joint_step(trainer.team, trainer.optimizers, trainer.method, work, _embed(trainer, work), _knobs(trainer))
+                joint_step(trainer.team, trainer.optimizers, trainer.method, work, embed(trainer, work), knobs(trainer))
             )
             trainer.step += 1
             if trainer.step == num_steps:
@@ -86,7 +86,7 @@ def test_policy_all_trains_the_plain_mean_over_all_label_tokens(toy_run):
     with run.owned():
         students = load_team(run.config)
         trainer = build_trainer(run, students, None)
-        work = next(_remaining_work(trainer))
+        work = next(remaining_work(trainer))
         total, count = 0.0, 0
         for path in work.paths:
             tokens = path.tokens[0]
@@ -96,7 +96,7 @@ def test_policy_all_trains_the_plain_mean_over_all_label_tokens(toy_run):
             for offset, token in enumerate(tokens.response_ids):
                 total -= path.quality * float(log_probs[len(tokens.prompt_ids) + offset - 1, token])
                 count += path.quality
-        result = joint_step(trainer.team, trainer.optimizers, trainer.method, work, _embed(trainer, work), _knobs(trainer))
+        result = joint_step(trainer.team, trainer.optimizers, trainer.method, work, embed(trainer, work), knobs(trainer))
         trainer.team.close()
     assert result.metrics["loss/sft/llama"] == pytest.approx(total / count, abs=1e-4)
 

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from tests.training.test_resume import Cut, cut_after, outcome
+from tests.training.test_resume import whole_and_resumed
 
 from qrdistill.routing.utility import UTILITIES
-from qrdistill.store import Run
 from qrdistill.training.answers import opening
-from qrdistill.training.loop import build_trainer, train
 from qrdistill.training.pool import step_work
 from qrdistill.training.reference import losses_per_token, reference_losses
 from qrdistill.training.team import load_team
+from qrdistill.training.trainer import build_trainer
 
 SETTINGS = {"rho": {"reference_epochs": 2}, "success": {"max_new_tokens": 8}, "align": {"dim": 16}, "sketch": {"dim": 16}}
 
@@ -30,15 +29,7 @@ def policy(kind: str, **more) -> dict:
 @pytest.mark.parametrize("kind", sorted(UTILITIES))
 def test_every_utility_trains_and_resumes_to_the_bit(toy_run, monkeypatch, kind):
     training = {"questions_per_step": 2, "checkpoint_steps": 1, "epochs": 2}
-    whole = toy_run(training=training, method__policy=policy(kind))
-    train(whole)
-    broken = toy_run(training=training, method__policy=policy(kind))
-    with monkeypatch.context() as patch:
-        cut_after(patch, 3)
-        with pytest.raises(Cut):
-            train(broken)
-    train(Run(broken.folder))
-    left, right = outcome(whole), outcome(Run(broken.folder))
+    left, right = whole_and_resumed(toy_run, monkeypatch, steps=3, training=training, method__policy=policy(kind))
     assert left[0] == right[0]
     assert repr(left[1]) == repr(right[1])
     assert left[2] == right[2]

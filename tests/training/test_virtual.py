@@ -5,10 +5,11 @@ import json
 import torch
 from tests.training.test_utilities import policy
 
-from qrdistill.training.loop import build_trainer, train
+from qrdistill.training.loop import train
 from qrdistill.training.pool import step_work
 from qrdistill.training.reference import losses_per_token
 from qrdistill.training.team import load_team
+from qrdistill.training.trainer import build_trainer
 from qrdistill.training.virtual import measure_kappa
 
 

@@ -1,0 +1,128 @@
+"""What a training leaves on disk: routes and metrics of each step, checkpoints, and the trained team."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from qrdistill.progress import Progress
+from qrdistill.store import export_records, write_text
+from qrdistill.training.checkpoint import (
+    Checkpoint,
+    clear_checkpoints,
+    load_checkpoint,
+    restore_student,
+    save_checkpoint,
+    student_tensors,
+)
+from qrdistill.training.pool import StepWork
+from qrdistill.training.step import StepResult
+from qrdistill.training.trainer import Trainer
+from qrdistill.types import Route
+
+
+def record(trainer: Trainer, work: StepWork, result: StepResult, seconds: float, log: Any) -> None:
+    """Write the step's routes to the ledger and its metrics as one line."""
+    step = trainer.step
+    epoch = (step - 1) // trainer.steps_per_epoch
+    names = [student.name for student in trainer.team.students]
+    trainer.label_tokens = [used + new for used, new in zip(trainer.label_tokens, result.label_tokens, strict=True)]
+    trainer.run.ledger.add(
+        Route(
+            step=step,
+            epoch=epoch,
+            path_id=path.path.id,
+            student=name,
+            prob=round(float(result.routing.prob_PS[row, column]), 6),
+            is_routed=bool(result.routing.gate_PS[row, column]),
+            utility=round(float(result.utility_PS[row, column]), 6),
+        )
+        for row, path in enumerate(work.paths)
+        for column, name in enumerate(names)
+    )
+    line: dict[str, Any] = {"step": step, "epoch": round(step / trainer.steps_per_epoch, 4), "train/seconds_s": round(seconds, 3)}
+    for column, (name, optimizer) in enumerate(zip(names, trainer.optimizers, strict=True)):
+        line[f"train/label_tokens/{name}"] = trainer.label_tokens[column]
+        line[f"optim/lr/{name}"] = optimizer.param_groups[0]["lr"] if optimizer else 0.0
+    line |= {key: round(value, 6) for key, value in result.metrics.items() if math.isfinite(value)}
+    log.write(json.dumps(line) + "\n")
+
+
+def save(trainer: Trainer) -> None:
+    """Commit students, optimizers, policy, utility, peers and position as one checkpoint."""
+    utility = trainer.method.utility
+    method = {f"policy/{key}": value for key, value in trainer.method.policy.state().items()}
+    memory = trainer.method.memory
+    method |= {f"memory/{key}": value for key, value in (memory.state() if memory else {}).items()}
+    peers = trainer.method.peers
+    method |= {f"peers/{key}": value for key, value in (peers.state() if peers else {}).items()}
+    method |= {f"utility/{key}": value for key, value in (utility.state() if utility else {}).items()}
+    save_checkpoint(
+        trainer.run.checkpoints,
+        Checkpoint(
+            students={
+                student.name: student_tensors(student, optimizer)
+                for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True)
+            },
+            method=method,
+            position={"step": trainer.step, "label_tokens": trainer.label_tokens},
+        ),
+        fingerprint=trainer.run.fingerprint("train"),
+        keep=trainer.config.training.keep_checkpoints,
+    )
+
+
+def resume(trainer: Trainer, progress: Progress) -> None:
+    """Go back to the newest checkpoint (or the start); what was recorded after it is made again."""
+    checkpoint = load_checkpoint(trainer.run.checkpoints, fingerprint=trainer.run.fingerprint("train"))
+    if checkpoint is not None:
+        for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True):
+            if student.trainable():
+                restore_student(student, optimizer, checkpoint.students[student.name])
+        trainer.method.policy.load_state(_part(checkpoint.method, "policy/"))
+        if trainer.method.peers is not None:
+            trainer.method.peers.load_state(_part(checkpoint.method, "peers/"))
+        if trainer.method.utility is not None:
+            trainer.method.utility.load_state(_part(checkpoint.method, "utility/"))
+        if trainer.method.memory is not None:
+            trainer.method.memory.load_state(_part(checkpoint.method, "memory/"))
+        trainer.step = checkpoint.position["step"]
+        trainer.label_tokens = checkpoint.position["label_tokens"]
+        progress.note(f"going on from step {trainer.step} of {trainer.num_steps}")
+    trainer.run.ledger.delete(Route, "step > ?", (trainer.step,))
+    metrics = trainer.run.metrics
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.is_file() else []
+    write_text(metrics, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= trainer.step))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def finish(trainer: Trainer) -> None:
+    """Write adapters, router and routes, mark the stage done and drop the checkpoints."""
+    run = trainer.run
+    for student in trainer.team.students:
+        if student.trainable():
+            student.save(run.student_folder(student.name))
+    if learned := trainer.method.policy.state():
+        save_file(learned, run.router)
+    routes = run.ledger.all(Route)
+    export_records(run.exports, "routes", routes)
+    names = [student.name for student in trainer.team.students]
+    summary = {
+        "steps": trainer.step,
+        "questions": len(trainer.train_pool),
+        "paths": sum(len(question.paths) for question in trainer.train_pool),
+        "label_tokens": dict(zip(names, trainer.label_tokens, strict=True)),
+        "routed_frac": {
+            name: round(sum(r.is_routed for r in routes if r.student == name) / max(len(routes) / len(names), 1), 4)
+            for name in names
+        },
+    }
+    run.finish("train", summary)
+    clear_checkpoints(run.checkpoints)
