@@ -1,8 +1,9 @@
 """A few killable worker processes that compare formulas, usable from any thread, from asyncio and after a fork.
 
-Workers are started by plain `subprocess` on first use (no `multiprocessing`, so a script needs no ``if __name__ == "__main__"``), talk
-over pipes and never touch the caller's signal handlers. One comparison may take :data:`WALL_S` seconds; then the worker is killed and
-:class:`qrdistill.tasks.compare.formulas.Undecided` is raised. A forked child forgets its parent's workers and starts its own.
+Workers are started by plain `subprocess` on first use (no `multiprocessing`, so a script needs no ``if __name__ ==
+"__main__"``), talk over pipes and never touch the caller's signal handlers. One comparison may take :data:`WALL_S` seconds;
+then the worker is killed and :class:`qrdistill.tasks.compare.formulas.Undecided` is raised. A forked child forgets its parent's
+workers and starts its own.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The process that compares formulas: it can be killed, and it limits itself.
 
-It speaks JSON lines: it says ``{"ready": true}``, then answers each ``{"first", "second", "is_equation"}`` with ``{"equal": true | false}``
-or ``{"undecided": why}``. Before it loads the symbolic engine it says ``{"loading": true}`` and after that ``{"ready": true}``, so that
-the time this takes is not counted as the formula's.
+It speaks JSON lines: it says ``{"ready": true}``, then answers each ``{"first", "second", "is_equation"}`` with ``{"equal":
+true | false}`` or ``{"undecided": why}``. Before it loads the symbolic engine it says ``{"loading": true}`` and after that
+``{"ready": true}``, so that the time this takes is not counted as the formula's.
 
-A formula is read by this project's own parser and compared numerically to many digits. Only what that parser cannot read (integrals,
-sums, limits) goes to math-verify, by way of its LaTeX grammar, and only if it consists of known LaTeX commands, single letters, digits
-and signs: text from a model never reaches ``sympify`` or ``parse_expr``, which run Python.
+A formula is read by this project's own parser and compared numerically to many digits. Only what that parser cannot read
+(integrals, sums, limits) goes to math-verify, by way of its LaTeX grammar, and only if it consists of known LaTeX commands,
+single letters, digits and signs: text from a model never reaches ``sympify`` or ``parse_expr``, which run Python.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ MAX_SYMBOLIC_DIGITS = 40
 
 _KNOWN = re.compile(
     r"(?:\\(?:int|iint|sum|prod|lim|frac|sqrt|infty|to|rightarrow|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|exp|pi|alpha|beta|gamma|delta|theta|lambda|mu|sigma"
-    r"|phi|omega|binom|partial|cdot|max|min|gcd|lcm|bmod|overline|lfloor|rfloor|lceil|rceil)(?![A-Za-z])|\b[A-Za-z]{1,2}(?![A-Za-z])|\d+|[-+*/^_=(){}\[\]|,.! '])*"
+    r"|phi|omega|binom|partial|cdot|max|min|gcd|lcm|bmod|overline|lfloor|rfloor|lceil|rceil)(?![A-Za-z])"
+    r"|\b[A-Za-z]{1,2}(?![A-Za-z])|\d+|[-+*/^_=(){}\[\]|,.! '])*"
 )
 
 

@@ -1,11 +1,11 @@
 """Extraction: the final answer a response states, and where.
 
-The last explicitly stated answer wins. A response is cut into turns and the first turn that states an answer is the reply; in it
-explicit statements (:mod:`qrdistill.tasks.extract.statements`) are read from the last to the first, and the first one that reads as
-an answer of the kind is the final answer - unless it is taken back right after ("wait, that's wrong") and nothing replaces it, or
-it names more than one answer. Where nothing is explicit, a few places that can only be meant as the answer are tried
-(:mod:`qrdistill.tasks.extract.lenient`). A letter, word or number that merely occurs is never an answer, and neither is an empty
-reply.
+The last explicitly stated answer wins. A response is cut into turns and the first turn that states an answer is the reply; in
+it explicit statements (:mod:`qrdistill.tasks.extract.statements`) are read from the last to the first, and the first one that
+reads as an answer of the kind is the final answer - unless it is taken back right after ("wait, that's wrong") and nothing
+replaces it, or it names more than one answer. Where nothing is explicit, a few places that can only be meant as the answer are
+tried (:mod:`qrdistill.tasks.extract.lenient`). A letter, word or number that merely occurs is never an answer, and neither is
+an empty reply.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ MAX_HEDGE = 120
 _RECHECK = re.compile(
     r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|hmm+|oh|ah|ok|okay|well|wait|hold on|actually|no)[,.!\s\u2014-]+){0,3}"
     r"(?:(?:wait|hold on|hmm+|actually)\b"
-    r"|(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go|look)\b)",
+    r"|(?:let me|let's|i should|i will|i'll|i need to)[ ](?:just[ ]|quickly[ ])?(?:re-?\w+|double|verify|check|think|try|go"
+    r"|look)\b)",
     re.IGNORECASE,
 )
 _BETWEEN_BOXES = re.compile(
@@ -59,7 +60,7 @@ _READERS: dict[AnswerKind, Reader] = {
 
 
 def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
-    """The final answer of a response with its span in the raw text; a refusal says why a stated one is none; None: nothing stated.
+    """The final answer of a response with its span in the raw text; a refusal says why what is stated is none; None: nothing.
 
     >>> extract("number", None, "3 * 8 = 24. The answer is 24.").value
     '24'
@@ -188,7 +189,7 @@ class _Turn:
         return cue.start <= box.start < cue.start + MAX_HEDGE and "\n" not in self.text[cue.start : box.start]
 
     def rechecked(self, start: int) -> Found:
-        """What a reply that goes on to check itself concludes in its last sentence ("let me recompute ... So it's 18"), if anything."""
+        """What a reply that goes on to check itself concludes in the end ("let me recompute ... So it's 18"), if anything."""
         if not _RECHECK.match(self.text, start, self.end):
             return None
         last = lenient.last_conclusion(self.text, start, self.end)

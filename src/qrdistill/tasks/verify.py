@@ -1,16 +1,16 @@
 """Verdicts: does the final answer stated in a response equal the gold answer?
 
-==========  ==========================================================================================================================
+==========  ====================================================================================================================
 match       the stated answer equals the gold one
 differ      an answer is stated and is another one
 unparsed    no single final answer is stated (nothing, a hedge, a cut-off reply, an answer that was taken back)
 timeout     the comparison was refused (too large to compute) or did not finish; neither right nor wrong
-==========  ==========================================================================================================================
+==========  ====================================================================================================================
 
-Extraction is :mod:`qrdistill.tasks.answers`; numbers are compared as exact fractions (:mod:`qrdistill.tasks.compare.quantity`), other
-mathematics by structure and then formula by formula in a killable process (:mod:`qrdistill.tasks.compare.structure`,
-:mod:`qrdistill.tasks._math_pool`). Everything here is deterministic and may be called from a plain script, a thread or asyncio (the
-call blocks, at most a few seconds).
+Extraction is :mod:`qrdistill.tasks.answers`; numbers are compared as exact fractions (:mod:`qrdistill.tasks.compare.quantity`),
+other mathematics by structure and then formula by formula in a killable process (:mod:`qrdistill.tasks.compare.structure`,
+:mod:`qrdistill.tasks._math_pool`). Everything here is deterministic and may be called from a plain script, a thread or asyncio
+(the call blocks, at most a few seconds).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ KINDS = ("choice", "yesno", "nli", "number", "math")
 _YESNO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _NLI = {
     "entailment": "entailment", "entails": "entailment", "true": "entailment", "yes": "entailment", "e": "entailment",
-    "contradiction": "contradiction", "contradicts": "contradiction", "false": "contradiction", "no": "contradiction", "c": "contradiction",
+    "contradiction": "contradiction", "contradicts": "contradiction", "false": "contradiction", "no": "contradiction",
+    "c": "contradiction",
     "neutral": "neutral", "neither": "neutral", "maybe": "neutral", "n": "neutral",
 }  # fmt: skip
 

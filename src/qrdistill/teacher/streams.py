@@ -142,7 +142,8 @@ _STREAMS = (
             name="rephrase",
             template=(
                 "{question}\n\nSay this question in other words: keep every number, condition and option, so that the "
-                f"answer stays the same. Then solve it step by step. {_TWO_PARTS.format(what='question in other words')}\n{{answer_form}}"
+                f"answer stays the same. Then solve it step by step. "
+                f"{_TWO_PARTS.format(what='question in other words')}\n{{answer_form}}"
             ),
             why="Question Rephrasing: the same problem in other words",
         ),

@@ -1,8 +1,8 @@
 """Rows whose label is true by construction: known answers in known forms, inside realistic surroundings.
 
-A row is a *surrounding* (reasoning before, talk after) around a *statement* of an answer. The label follows from how the row was
-put together: the gold answer stated last is a match, another answer stated last differs, and a statement that names no single answer
-is unparsed. Everything is drawn with a fixed seed.
+A row is a *surrounding* (reasoning before, talk after) around a *statement* of an answer. The label follows from how the row
+was put together: the gold answer stated last is a match, another answer stated last differs, and a statement that names no
+single answer is unparsed. Everything is drawn with a fixed seed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""A parser for the formulas people give as answers: from plain notation to a tree, without evaluating anything.
+r"""A parser for the formulas people give as answers: from plain notation to a tree, without evaluating anything.
 
-It reads numbers (mixed and repeating ones too), letters with subscripts, ``+ - * / ^ !``, implicit products, fractions, roots, the usual
-functions, binomials, absolute values, floor and ceiling. Anything else is :class:`NotReadable`. It is a plain recursive descent over
-a list of tokens with a fixed limit on length and depth, so its work is linear and no text ever reaches an evaluator of Python.
+It reads numbers (mixed and repeating ones too), letters with subscripts, ``+ - * / ^ !``, implicit products, fractions, roots,
+the usual functions, binomials, absolute values, floor and ceiling. Anything else is :class:`NotReadable`. It is a plain
+recursive descent over a list of tokens with a fixed limit on length and depth, so its work is linear and no text ever reaches
+an evaluator of Python.
 
-``log`` without a base is the common logarithm and never ``ln``; ``e`` and ``i`` are the constants; an integer before a proper literal
-fraction is a mixed number (``1\\frac{1}{2}`` is 3/2).
+``log`` without a base is the common logarithm and never ``ln``; ``e`` and ``i`` are the constants; an integer before a proper
+literal fraction is a mixed number (``1\frac{1}{2}`` is 3/2).
 """
 
 from __future__ import annotations
@@ -21,11 +22,47 @@ from qrdistill.tasks.compare.quantity import parse_decimal
 MAX_TOKENS = 600
 MAX_DEPTH = 40
 
-_READ_FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp lg".split())
+_READ_FUNCTIONS = frozenset(
+    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp", "lg"]
+)
 _INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
 _SYMBOL_COMMANDS = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega Gamma Delta Theta Lambda Xi Sigma "
-    "Phi Psi Omega infty ell hbar".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "phi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Sigma",
+        "Phi",
+        "Psi",
+        "Omega",
+        "infty",
+        "ell",
+        "hbar",
+    ]
 )
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d[\d,]*(?:\.\d+)?|\.\d+)(?P<repeat>\s?\\(?:overline|bar|dot)\s?\{\d{1,30}\}|\.?\\overline\s?\{\d{1,30}\})?|(?P<repeat_only>\d*\.\\overline\s?\{\d{1,30}\})"
@@ -42,7 +79,10 @@ class NotReadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of a formula. `kind`: number, symbol, add, mul, inv (1/x), div, pow, neg, fact, or call; `name` is the symbol or the function."""
+    """A node of a formula. `kind`: number, symbol, add, mul, inv (1/x), div, pow, neg, fact, or call.
+
+    `name` is the symbol or the function.
+    """
 
     kind: str
     args: tuple[Node, ...] = ()
@@ -100,7 +140,7 @@ def _tokenize(text: str) -> list[tuple[str, str]]:
 
 
 def _number_tokens(found: re.Match[str], is_argument: bool) -> list[tuple[str, str]]:
-    """A number. ``\\frac`` without braces takes one digit at a time: ``\\frac12``."""
+    r"""A number. ``\frac`` without braces takes one digit at a time: ``\frac12``."""
     digits = found.group("number") or found.group("repeat_only").split("\\", 1)[0]
     repeat = found.group("repeat") or (found.group("repeat_only") or "")
     if is_argument and digits.isdigit() and not repeat:
@@ -333,13 +373,11 @@ class _Parser:
         return Node("pow", (node, exponent)) if exponent is not None else node
 
     def function_argument(self) -> Node:
-        """``\\sin 2x`` is sin(2x); ``\\sin x \\cos x`` and ``\\sin(x) y`` are products."""
+        r"""``\sin 2x`` is sin(2x); ``\sin x \cos x`` and ``\sin(x) y`` are products."""
         is_group = self.peek() in {"(", "{", "["}
         node = self.power()
-        while (
-            not is_group
-            and self.kind() in {"value", "letter"}
-            or (not is_group and self.peek() in {"\\pi", "\\theta", "\\alpha"})
+        while (not is_group and self.kind() in {"value", "letter"}) or (
+            not is_group and self.peek() in {"\\pi", "\\theta", "\\alpha"}
         ):
             node = Node("mul", (node, self.power()))
         return node

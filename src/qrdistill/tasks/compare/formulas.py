@@ -159,7 +159,7 @@ class _Comparison:
         )
 
     def _named_coordinates(self, gold: Form, answer: Form) -> bool:
-        """ "x = 3, y = 4" is the point (3, 4): letters in alphabetical order."""
+        """Whether "x = 3, y = 4" is the point (3, 4): letters in alphabetical order."""
         listed, sequence = (gold, answer) if gold.kind == "list" else (answer, gold)
         named = [names_value(item) for item in listed.items]
         if sequence.mark != "()" or any(name is None for name in named):
@@ -220,7 +220,7 @@ class _Comparison:
 
 
 def _unnamed_list(form: Form) -> Form:
-    """ "x = 2, x = -3" and "x = 2, -3" as the list of values of one letter."""
+    """The list of values of one letter that "x = 2, x = -3" and "x = 2, -3" are."""
     if form.kind != "list" or form.mark == "&":
         return form
     named = [names_value(item) for item in form.items]

@@ -1,8 +1,8 @@
 """How large the numbers in a formula can get, found without computing them: what refuses a bomb before any engine sees it.
 
-The bound is the decimal logarithm of the size of a value, with every letter at most :data:`LETTER` in size. A tower of powers, a
-factorial of a factorial or a huge literal exceeds :data:`MAX_LOG10` at the first operation that would be expensive, and the formula
-is refused there.
+The bound is the decimal logarithm of the size of a value, with every letter at most :data:`LETTER` in size. A tower of powers,
+a factorial of a factorial or a huge literal exceeds :data:`MAX_LOG10` at the first operation that would be expensive, and the
+formula is refused there.
 """
 
 from __future__ import annotations

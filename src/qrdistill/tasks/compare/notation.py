@@ -1,8 +1,8 @@
-"""Mathematical notation made plain: LaTeX, Unicode and typed formulas in one spelling.
+r"""Mathematical notation made plain: LaTeX, Unicode and typed formulas in one spelling.
 
-:func:`plain` removes what carries no meaning (spacing, sizes, fonts, delimiters, degree signs, trailing units) and spells the rest one
-way: ``\\dfrac`` is ``\\frac``, ``\\times`` and ``·`` are ``*``, ``≤``, ``<=`` and ``\\le`` are ``\\leq``, ``sqrt(3)`` is ``\\sqrt{3}``, superscripts are powers.
-Text only goes through replacements here; nothing is evaluated.
+:func:`plain` removes what carries no meaning (spacing, sizes, fonts, delimiters, degree signs, trailing units) and spells the
+rest one way: ``\dfrac`` is ``\frac``, ``\times`` and ``·`` are ``*``, ``≤``, ``<=`` and ``\le`` are ``\leq``, ``sqrt(3)`` is
+``\sqrt{3}``, superscripts are powers. Text only goes through replacements here; nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -15,24 +15,37 @@ MAX_CHARS = 2_000
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿⁱ", "0123456789-+ni")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _UNICODE = {
-    "−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "∗": "*", "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ",
-    "≤": "\\leq ", "⩽": "\\leq ", "≥": "\\geq ", "⩾": "\\geq ", "≠": "\\neq ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "±": "\\pm ",
-    "∓": "\\mp ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "°": "^\\circ ", "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}",
-    "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅕": "\\frac{1}{5}", "⅖": "\\frac{2}{5}", "⅗": "\\frac{3}{5}", "⅘": "\\frac{4}{5}", "⅙": "\\frac{1}{6}", "⅚": "\\frac{5}{6}",
-    "⅛": "\\frac{1}{8}", "⅜": "\\frac{3}{8}", "⅝": "\\frac{5}{8}", "⅞": "\\frac{7}{8}", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "θ": "\\theta ",
-    "λ": "\\lambda ", "μ": "\\mu ", "σ": "\\sigma ", "φ": "\\phi ", "ω": "\\omega ", "ρ": "\\rho ", "⟨": "\\langle ", "⟩": "\\rangle ", "⌊": "\\lfloor ", "⌋": "\\rfloor ",
-    "⌈": "\\lceil ", "⌉": "\\rceil ", "′": "'", "\u2009": " ", "\u00a0": " ", "\u202f": " ", "\u200b": "", "\u2061": "", "≡": "\\equiv ", "\ufeff": "",
+    "−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "∗": "*", "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ",
+    "∞": "\\infty ",
+    "≤": "\\leq ", "⩽": "\\leq ", "≥": "\\geq ", "⩾": "\\geq ", "≠": "\\neq ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ",
+    "∅": "\\emptyset ", "±": "\\pm ",
+    "∓": "\\mp ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
+    "°": "^\\circ ", "½": "\\frac{1}{2}", "⅓": "\\frac{1}{3}",
+    "⅔": "\\frac{2}{3}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}", "⅕": "\\frac{1}{5}", "⅖": "\\frac{2}{5}",
+    "⅗": "\\frac{3}{5}", "⅘": "\\frac{4}{5}", "⅙": "\\frac{1}{6}", "⅚": "\\frac{5}{6}",
+    "⅛": "\\frac{1}{8}", "⅜": "\\frac{3}{8}", "⅝": "\\frac{5}{8}", "⅞": "\\frac{7}{8}", "α": "\\alpha ", "β": "\\beta ",
+    "γ": "\\gamma ", "δ": "\\delta ", "θ": "\\theta ",
+    "λ": "\\lambda ", "μ": "\\mu ", "σ": "\\sigma ", "φ": "\\phi ", "ω": "\\omega ", "ρ": "\\rho ", "⟨": "\\langle ",
+    "⟩": "\\rangle ", "⌊": "\\lfloor ", "⌋": "\\rfloor ",
+    "⌈": "\\lceil ", "⌉": "\\rceil ", "′": "'", "\u2009": " ", "\u00a0": " ", "\u202f": " ", "\u200b": "", "\u2061": "",
+    "≡": "\\equiv ", "\ufeff": "",
 }  # fmt: skip
 _UNICODE_PATTERN = re.compile("[" + "".join(_UNICODE) + "]")
 _SAME = {
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom", "\\le": "\\leq", "\\leqslant": "\\leq", "\\ge": "\\geq",
-    "\\geqslant": "\\geq", "\\ne": "\\neq", "\\lt": "<", "\\gt": ">", "\\times": "*", "\\cdot": "*", "\\ast": "*", "\\div": "/", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[",
-    "\\rbrack": "]", "\\lparen": "(", "\\rparen": ")", "\\vert": "|", "\\lvert": "|", "\\rvert": "|", "\\varnothing": "\\emptyset", "\\land": ",", "\\lor": " or ", "\\wedge": ",", "\\vee": " or ", "\\mid": "|",
-    "\\colon": ":", "\\varphi": "\\phi", "\\R": "\\mathbb{R}", "\\reals": "\\mathbb{R}", "\\degree": "^\\circ", "\\arcsec": "\\arcsec", "\\tg": "\\tan", "\\ctg": "\\cot", "\\bigcup": "\\cup",
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
+    "\\le": "\\leq", "\\leqslant": "\\leq", "\\ge": "\\geq",
+    "\\geqslant": "\\geq", "\\ne": "\\neq", "\\lt": "<", "\\gt": ">", "\\times": "*", "\\cdot": "*", "\\ast": "*", "\\div": "/",
+    "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[",
+    "\\rbrack": "]", "\\lparen": "(", "\\rparen": ")", "\\vert": "|", "\\lvert": "|", "\\rvert": "|",
+    "\\varnothing": "\\emptyset", "\\land": ",", "\\lor": " or ", "\\wedge": ",", "\\vee": " or ", "\\mid": "|",
+    "\\colon": ":", "\\varphi": "\\phi", "\\R": "\\mathbb{R}", "\\reals": "\\mathbb{R}", "\\degree": "^\\circ",
+    "\\arcsec": "\\arcsec", "\\tg": "\\tan", "\\ctg": "\\cot", "\\bigcup": "\\cup",
 }  # fmt: skip
 _DROPPED = {
-    "\\left", "\\right", "\\displaystyle", "\\textstyle", "\\quad", "\\qquad", "\\limits", "\\nolimits", "\\thinspace", "\\big", "\\Big", "\\bigg", "\\Bigg", "\\bigl", "\\bigr", "\\Bigl",
-    "\\Bigr", "\\biggl", "\\biggr", "\\middle", "\\hfill", "\\enspace", "\\medspace", "\\rm", "\\bf", "\\it", "\\allowbreak", "\\scriptstyle", "\\mathop", "\\phantom", "\\hspace",
+    "\\left", "\\right", "\\displaystyle", "\\textstyle", "\\quad", "\\qquad", "\\limits", "\\nolimits", "\\thinspace", "\\big",
+    "\\Big", "\\bigg", "\\Bigg", "\\bigl", "\\bigr", "\\Bigl",
+    "\\Bigr", "\\biggl", "\\biggr", "\\middle", "\\hfill", "\\enspace", "\\medspace", "\\rm", "\\bf", "\\it", "\\allowbreak",
+    "\\scriptstyle", "\\mathop", "\\phantom", "\\hspace",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _SPACING = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\+(?=\s*$)")
@@ -68,10 +81,10 @@ _TRAILING_UNIT = re.compile(rf"(?<=[\d\w}})])(?:\s+|(?<=\d)|(?<=\}})){_UNIT_WORD
 
 
 def plain(text: str) -> str:
-    """The formula in the one spelling the comparison works on.
+    r"""The formula in the one spelling the comparison works on.
 
-    >>> plain(r"\\left( \\dfrac12,\\, 3 \\times 10^{2} \\right)")
-    '( \\\\frac12, 3 * 10^{2} )'
+    >>> plain(r"\left( \dfrac12,\, 3 \times 10^{2} \right)")
+    '( \\frac12, 3 * 10^{2} )'
     """
     text = _undelimited(text.strip())
     text = _THOUSANDS.sub(",", text)

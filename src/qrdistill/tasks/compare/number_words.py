@@ -15,22 +15,44 @@ SCALES = {
     "k": 10**3,
     "K": 10**3,
 }
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
 _WORDS = {word: index for index, word in enumerate(_ONES)} | {
-    word: 10 * index for index, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    word: 10 * index
+    for index, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2)
 }
 _PARTS = {
-    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
+    "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+    "ninth": 9, "tenth": 10,
     "twelfth": 12, "hundredth": 100,
 }  # fmt: skip
 _ANY = "|".join([*sorted(_WORDS, key=len, reverse=True), "hundred", "thousand", "million", "billion", "trillion", "dozen"])
 _PART = "|".join(part if part == "halves" else f"{part}s?" for part in _PARTS)
 _NUMBER = re.compile(
     rf"(?:(?P<minus>minus|negative)[ ])?(?:"
-    rf"(?P<count>a|one|two|three|four|five|six|seven|eight|nine|ten|eleven)[ -](?P<part>{_PART})\b(?![ ](?:of[ ](?:the[ ])?)?(?:option|choice|day|row|time|grade|floor|place|month|week|year|person)\b)"
+    rf"(?P<count>a|one|two|three|four|five|six|seven|eight|nine|ten"
+    rf"|eleven)[ -](?P<part>{_PART})\b(?![ ](?:of[ ](?:the[ ])?)?(?:option|choice|day|row|time|grade|floor|place|month|week"
+    rf"|year|person)\b)"
     rf"|(?P<half>half)(?![ ]an?\b)\b"
     rf"|(?P<words>(?:a[ ](?=hundred|thousand|million|billion|dozen))?(?:{_ANY})\b(?:(?:[ -]|[ ]and[ ])(?:{_ANY})\b){{0,14}})"
     rf"(?:[ ]and[ ](?P<extra>a[ ]half|(?:a|one|two|three)[ -](?:{_PART}))\b)?"

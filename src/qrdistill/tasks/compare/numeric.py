@@ -1,9 +1,9 @@
 """Equality of two formulas by evaluating both to many digits at fixed points. Used in the worker process only (needs mpmath).
 
-Two formulas are equal when they agree, to at least 60 digits beyond their own size, at every one of several fixed points of their
-letters at which both are real and finite (all points where they are not, if the imaginary unit is involved). Two different formulas of
-the size people write do not agree that closely at generic points, so this decides equality both ways; where too few points are left it
-decides nothing and the symbolic engine is asked.
+Two formulas are equal when they agree, to at least 60 digits beyond their own size, at every one of several fixed points of
+their letters at which both are real and finite (all points where they are not, if the imaginary unit is involved). Two
+different formulas of the size people write do not agree that closely at generic points, so this decides equality both ways;
+where too few points are left it decides nothing and the symbolic engine is asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numbers as people write them, read exactly.
+r"""Numbers as people write them, read exactly.
 
 Rules (each holds for gold answers and for responses):
 
@@ -8,10 +8,11 @@ separators             Commas, spaces, apostrophes or underscores between groups
                        mark (1,234.5 = 1.234,5). A single dot is always a decimal point (1.234 is not 1234); several dots are
                        thousands separators (1.234.567). A single comma that is not followed by exactly three digits is a decimal
                        comma (1,5 = 1.5). Anything else (1,23,45) is not a number.
-fractions              3/4, \\frac34, \\frac{3}{4}, ¾; a whole number before a proper fraction is a mixed number: 1 1/2 = 1\\frac{1}{2} = 1½ = 3/2.
-scientific             5e3, 5 x 10^3, 5 \\times 10^{3}, 5·10³, 10^3.
-scale words            hundred, thousand, million, billion, trillion multiply; k and K after a digit mean thousand; "dozen" is also
-                       a unit (see `is_dozen`).
+fractions              3/4, \frac34, \frac{3}{4}, ¾; a whole number before a proper fraction is a mixed number:
+                       1 1/2 = 1\frac{1}{2} = 1½ = 3/2.
+scientific             5e3, 5 x 10^3, 5 \times 10^{3}, 5·10³, 10^3.
+scale words            hundred, thousand, million, billion, trillion multiply; k and K after a digit mean thousand; "dozen" is
+                       also a unit (see `is_dozen`).
 number words           zero ... ninety-nine, hundred, thousand, million, "and", "minus"/"negative", "half", "a dozen".
 percent                The sign is kept as a flag; :func:`equal` says what it means.
 sign                   -, the Unicode minus, a dash glued to the digits, "minus", "negative"; before or after a currency sign.
@@ -47,14 +48,17 @@ _NUMBER = re.compile(
     (?P<currency>{_CURRENCY}[ ]?)?
     (?P<sign2>[-+–](?=[\d.]))?
     (?:
-      (?:(?P<latex_whole>\d{{1,9}})[ ]?)?\\[dtc]?frac[ ]?(?:\{{[ ]?(?P<ln>-?[\d,.]{{1,40}})[ ]?\}}|(?P<ln1>\d))[ ]?(?:\{{[ ]?(?P<ld>[\d,.]{{1,40}})[ ]?\}}|(?P<ld1>\d))
+      (?:(?P<latex_whole>\d{{1,9}})[ ]?)?\\[dtc]?frac[ ]?
+        (?:\{{[ ]?(?P<ln>-?[\d,.]{{1,40}})[ ]?\}}|(?P<ln1>\d))[ ]?(?:\{{[ ]?(?P<ld>[\d,.]{{1,40}})[ ]?\}}|(?P<ld1>\d))
     | (?P<whole>\d{{1,9}})(?:[ ]|[ ]and[ ]|[ ]?&[ ]|-(?=\d/\d))(?P<mn>\d{{1,9}})[ ]?/[ ]?(?P<md>\d{{1,9}})(?![\d/]|[.,]\d)
     | (?:(?P<vulgar_whole>\d{{1,9}})[ ]?)?(?P<vulgar>[{"".join(_VULGAR)}])
     | 10[ ]?(?:\^|\*\*)[ ]?(?:\{{[ ]?(?P<pow1>[-+]?\d{{1,9}})[ ]?\}}|\(?(?P<pow2>[-+]?\d{{1,9}})\)?)
     | 10(?P<pow3>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]{{1,9}})
     | (?P<blob>{_BLOB})
       (?:
-        [ ]?(?:[x×·*]|\\times|\\cdot)[ ]?10[ ]?(?:(?:\^|\*\*)[ ]?(?:\{{[ ]?(?P<exp1>[-+]?\d{{1,9}})[ ]?\}}|\(?(?P<exp2>[-+]?\d{{1,9}})\)?)|(?P<exp3>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{{1,9}}))
+        [ ]?(?:[x×·*]|\\times|\\cdot)[ ]?10[ ]?(?:
+            (?:\^|\*\*)[ ]?(?:\{{[ ]?(?P<exp1>[-+]?\d{{1,9}})[ ]?\}}|\(?(?P<exp2>[-+]?\d{{1,9}})\)?)
+            |(?P<exp3>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{{1,9}}))
       | [eE](?P<exp4>[-+]?\d{{1,9}})(?![\w.])
       | [ ]?/[ ]?(?P<den>\d[\d,]{{0,40}}(?:\.\d+)?)(?![\d/])
       )?
@@ -242,7 +246,7 @@ def parse_decimal(blob: str) -> Fraction | None:
     dots, commas = blob.count("."), blob.count(",")
     other = next((mark for mark in " '_" if mark in blob), "")
     is_continental = other and commas == 1 and not dots and len(blob) - blob.index(",") != 4
-    if dots > 1 and commas > 1 or (other and not is_continental and (commas or dots > 1)):
+    if (dots > 1 and commas > 1) or (other and not is_continental and (commas or dots > 1)):
         return None
     if is_continental:  # 1 234 567,89
         thousands, decimal = other, ","
@@ -250,9 +254,7 @@ def parse_decimal(blob: str) -> Fraction | None:
         thousands, decimal = (",", ".") if blob.rindex(".") > blob.rindex(",") else (".", ",")
     elif dots:
         thousands, decimal = (other, ".") if dots == 1 else (".", "")
-    elif commas == 1 and len(blob) - blob.index(",") - 1 != 3:
-        thousands, decimal = "", ","
-    elif commas == 1 and blob.startswith("0"):  # 0,125 can only be a decimal comma
+    elif (commas == 1 and len(blob) - blob.index(",") - 1 != 3) or (commas == 1 and blob.startswith("0")):
         thousands, decimal = "", ","
     elif commas:
         thousands, decimal = ",", ""

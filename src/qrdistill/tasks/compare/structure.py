@@ -1,13 +1,13 @@
-"""The structure of a mathematical answer: what is ordered, what is open, what is a set, what is an equation.
+r"""The structure of a mathematical answer: what is ordered, what is open, what is a set, what is an equation.
 
 ========================  ======================================================================================================
 ``(1, 5)``, ``[1, 2)``    a sequence: order, length and both brackets matter ((1,5) is not (2,5), [1,2) is not [1,2])
-``\\{1, 2\\}``              a set: neither order nor repetition matters
+``\{1, 2\}``              a set: neither order nor repetition matters
 ``1, 2`` / ``1 or 2``     a list of values: order does not matter, repetition does; equal to the set of the same values
-``a \\pm b``               the list a + b, a - b
-``A \\cup B``              a union: order does not matter
+``a \pm b``               the list a + b, a - b
+``A \cup B``              a union: order does not matter
 ``x > 3``                 an inequality in one letter is the interval it describes; "or" is a union, "and" and chains an interval
-``x = 5``, ``x \\in A``     a named value: the name is ignored where the other side has none, and must agree where both have one
+``x = 5``, ``x \in A``     a named value: the name is ignored where the other side has none, and must agree where both have one
 ``2x + y = 3``            any other equation: equal to one with the same solutions up to a constant factor
 matrix                    rows and entries; ``vmatrix`` is a determinant and something else
 ``3:4``                   a ratio: proportional terms are equal
@@ -40,7 +40,9 @@ GROUPED = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3})(?:\.
 _BASED = re.compile(r"(?P<digits>[0-9A-Fa-f]+)\s*_\s*(?:\{\s*(?P<base>\d{1,2})\s*\}|(?P<base1>\d{1,2}))$")
 _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
 _NAME = re.compile(
-    r"(?:[A-Za-z]|\\[a-z]+)(?:\s*_\s*(?:\{[^{}]*\}|\w))?'*(?:\s*\(\s*[^()]{0,20}\s*\)|\s*\^\s*\{?\s*-1\s*\}?\s*\([^()]{0,20}\))?|\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z ]{2,40}|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)|\|?[A-Z]{2,3}\|?"
+    r"(?:[A-Za-z]|\\[a-z]+)(?:\s*_\s*(?:\{[^{}]*\}|\w))?'*(?:\s*\(\s*[^()]{0,20}\s*\)"
+    r"|\s*\^\s*\{?\s*-1\s*\}?\s*\([^()]{0,20}\))?|\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z ]{2,40}"
+    r"|\(\s*[A-Za-z](?:\s*,\s*[A-Za-z])+\s*\)|\|?[A-Z]{2,3}\|?"
 )
 _CALL = re.compile(r"[A-Za-z]\s*\(\s*[^()=]{1,20}\s*\)")
 _WORDS = re.compile(r"\\text\s*\{([^{}]*)\}|([A-Za-z]{3,})")
@@ -185,7 +187,7 @@ def _union(text: str, depth: int) -> Form | None:
 
 
 def _reals_without(text: str, points: str, depth: int) -> Form | None:
-    """ "\\mathbb{R} \\setminus \\{a, b\\}" as the union of the intervals between the points, if they are plain numbers."""
+    r"""The union of intervals that "\mathbb{R} \setminus \{a, b\}" is, if the points are plain numbers."""
     quantities = [(parse_quantity(part), part) for part, _ in split_top(points, _LIST)]
     if any(quantity is None for quantity, _ in quantities):
         return None
@@ -292,7 +294,7 @@ def _text(text: str, depth: int) -> Form | None:
 
 
 def names_value(form: Form) -> tuple[str, Form] | None:
-    """(name, value) of "x = 5" or "x \\in A" (either way round); None for any other form."""
+    r"""(name, value) of "x = 5" or "x \in A" (either way round); None for any other form."""
     if form.kind != "relation":
         return None
     marks = form.mark.split()

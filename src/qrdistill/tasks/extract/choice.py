@@ -10,21 +10,25 @@ Rules:
 * "A or B", "both A and B", "A, C" are refused. So is a label with another option's text ("B) London" when London is A).
 * "not A but B" is B; "B, not A" is B; "not A" alone names nothing. A label that is no option is an answer, and a wrong one.
 * Explicit statements beside the usual: "the correct option is B", "B is the correct answer", "I choose B".
-* Without an explicit statement: a last or first line that is only an answer (several such lines that differ are a restated list and
-  count for nothing), a bold answer that stands alone, and a last sentence that concludes with one option.
+* Without an explicit statement: a last or first line that is only an answer (several such lines that differ are a restated list
+  and count for nothing), a bold answer that stands alone, and a last sentence that concludes with one option.
 """
 
 from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.options import CONNECTIVE, Options, label_pattern
+from qrdistill.tasks.extract.options import Options, label_pattern
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, sentence_end
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{"
-    r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|indicated[ ]by|given[ ]by"
-    r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b"
+    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf"
+    r"|mathit|mathsf)\b[ ]?\{?|\{"
+    r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)"
+    r"|simply|just|indeed|actually|then|again|indicated[ ]by|given[ ]by"
+    r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course"
+    r"|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|(?!only"
+    r"|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b"
     r"|the[ ](?=option|choice|letter))+",
     re.IGNORECASE,
 )
@@ -37,35 +41,47 @@ _SEVERAL = re.compile(
     r"(?:either|both|neither|between|one[ ]of|any[ ]of|all[ ](?:of|the|three|four)|multiple|more[ ]than[ ]one)\b", re.IGNORECASE
 )
 _NONE = re.compile(
-    r"(?:none|not[ ](?:listed|given|present|among|one[ ]of|in[ ]the|any[ ]of)|no(?:ne)?[ ](?:option|choice)|nothing)\b[^.\n]{0,40}",
+    r"(?:none|not[ ](?:listed|given|present|among|one[ ]of|in[ ]the|any[ ]of)|no(?:ne)?[ ](?:option|choice)"
+    r"|nothing)\b[^.\n]{0,40}",
     re.IGNORECASE,
 )
 _STRAY = re.compile(r"[(\[]?(?P<label>[A-Z])(?![\w'-])[)\]]?[\s*`\"'}$\\]*(?:$|[.,;:!\n)])")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(rf"(?:the[ ])?(?P<rank>{'|'.join(_ORDINALS)}|last)[ ](?:option|choice|one|answer)\b", re.IGNORECASE)
 _JOIN = re.compile(
-    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[ ]?[/&|+][ ]?|,[ ])(?:(?:possibly|maybe|perhaps|also|even|either|option|choice|answer|letter|potentially|equally)[ ,]{1,2}){0,3}(?:[\"'*`$]|\\[(\[])*",
+    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[ ]?[/&|+][ ]?|,[ ])(?:(?:possibly|maybe"
+    r"|perhaps|also|even|either|option|choice|answer|letter|potentially|equally)[ ,]{1,2}){0,3}(?:[\"'*`$]|\\[(\[])*",
     re.IGNORECASE,
 )
 _NEW_CLAUSE = re.compile(
-    r"[)\]\"'*`]*[ ](?:is|was|can|could|does|do|would|has|isn't|doesn't|can't|won't|wasn't|cannot|describes|refers|represents|would)\b",
+    r"[)\]\"'*`]*[ ](?:is|was|can|could|does|do|would|has|isn't|doesn't|can't|won't|wasn't|cannot|describes|refers"
+    r"|represents|would)\b",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed|probably|definitely|actually|obviously|likely)[ ])?"
-    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:only|single|most|one)[ ])?(?:correct|right|best|appropriate|accurate|suitable|likely|true|final|logical)(?P<noun>[ ](?:answer|option|choice|response|one|selection|statement))?)\b(?![ ](?:about|that|for|in|only|but))",
+    r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed"
+    r"|probably|definitely|actually|obviously|likely)[ ])?"
+    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:only|single|most"
+    r"|one)[ ])?(?:correct|right|best|appropriate|accurate|suitable|likely|true|final|logical)(?P<noun>[ ](?:answer|option"
+    r"|choice|response|one|selection|statement))?)\b(?![ ](?:about|that|for|in|only|but))",
     re.IGNORECASE,
 )
 _PICK = re.compile(
-    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for|guess)[ ]"
+    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]"
+    r"|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for"
+    r"|guess)[ ]"
     r"|(?:^|(?<=[.!?][ ]))(?:choose|select|pick|go[ ]with)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}(?:$|[.\n]))"
-    r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
+    r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us"
+    r"|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
     r"|\b(?:makes|making)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}[ ](?:the[ ])?(?:only[ ]|most[ ])?(?:correct|right|best))",
     re.IGNORECASE | re.MULTILINE,
 )
 _CORRECT_OPTION = re.compile(
-    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked|logical|sensible|plausible|reasonable|probable|closest)[ ](?:option|choice|letter|selection|pick|guess|label|statement|response|alternative)s?"
-    r"(?:[ ](?:here|for|to|from|among|in|that|which|letter)\b[^.:;?!\n]{0,60}?)?[ ]?(?:is|would[ ]be|must[ ]be|should[ ]be|will[ ]be|has[ ]to[ ]be|:|=|[-\u2013\u2014](?=\s))"
+    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked"
+    r"|logical|sensible|plausible|reasonable|probable|closest)[ ](?:option|choice|letter|selection|pick|guess|label|statement"
+    r"|response|alternative)s?"
+    r"(?:[ ](?:here|for|to|from|among|in|that|which|letter)\b[^.:;?!\n]{0,60}?)?[ ]?(?:is|would[ ]be|must[ ]be|should[ ]be"
+    r"|will[ ]be|has[ ]to[ ]be|:|=|[-\u2013\u2014](?=\s))"
     r"|^[ *_#>]*(?:option|choice|letter|selection)[ ]?[*_]*:)[\s:*_]*",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -77,17 +93,20 @@ _SUBJECT_LABEL = (
 )
 _SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?=\())[ ]?\(?(?P<text>[^\n]{1,120}?)\)?$"
 _SUBJECT_TEXT = re.compile(
-    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]*(?P<text>(?:(?:the|an?)[ ])?[^.,:\n]{1,100})$",
+    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]*(?P<text>(?:(?:the"
+    r"|an?)[ ])?[^.,:\n]{1,100})$",
     re.IGNORECASE,
 )
 _NAMED_LAST = (
-    r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
+    r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in"
+    r"|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
     r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
 )
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 _REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
 _DENIED_LABEL = re.compile(
-    r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect|wrong|not|false|no(?!,|[ ]wait)|n't|isn't|invalid|unlikely)\b",
+    r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect"
+    r"|wrong|not|false|no(?!,|[ ]wait)|n't|isn't|invalid|unlikely)\b",
     re.IGNORECASE,
 )
 _UNSURE = re.compile(

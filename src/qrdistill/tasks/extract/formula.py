@@ -1,10 +1,10 @@
-"""Reading a mathematical answer: the formula, number or word a statement gives, as written.
+r"""Reading a mathematical answer: the formula, number or word a statement gives, as written.
 
 Rules:
 
 * A box, a tag or a JSON value is the answer as a whole. Boxes joined by nothing but "and", "or" or commas are one answer with
   several values.
-* After a cue: the formula in ``$...$``, ``\\(...\\)`` or ``\\[...\\]``; formulas joined by "and", "or" or commas are one answer. With
+* After a cue: the formula in ``$...$``, ``\(...\)`` or ``\[...\]``; formulas joined by "and", "or" or commas are one answer. With
   several formulas in running text only one that the clause ends in counts ("the value of $x$ is $5$").
 * Without delimiters: the clause if it is a formula ("x = 5", "2*sqrt(3)", "(1, 5)") or at most four words ("Evelyn", "all real
   numbers"); a number in a sentence is read as :mod:`qrdistill.tasks.extract.number` does.
@@ -19,8 +19,10 @@ from qrdistill.tasks.extract import number
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by|as[ ]follows|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|about|approximately|roughly"
-    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
+    r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by"
+    r"|as[ ]follows|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|about|approximately|roughly"
+    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector"
+    r"|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
     re.IGNORECASE,
 )
 _OPENERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$", "$": "$"}
@@ -28,7 +30,8 @@ _OPEN = re.compile(r"\\\[|\\\(|\$\$|(?<!\\)\$")
 _JOIN = re.compile(r"[ ]?(?:,?[ ]?(?:and|or|and/or)[ ]|,[ ])(?:(?:also|either|even|possibly|maybe|perhaps)[ ])?", re.IGNORECASE)
 _VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
 _STOP = re.compile(
-    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|given|based|due|while|whereas|so|therefore|rather|instead|not|by|obtained|with|in[ ]the|\(since|\(because|\(as|\(or)\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
+    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|given|based|due|while|whereas|so|therefore|rather|instead|not"
+    r"|by|obtained|with|in[ ]the|\(since|\(because|\(as|\(or)\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
@@ -36,12 +39,14 @@ _FUNCTION = re.compile(
     r"|cm|mm|km|kg|square|cubic|units?|degrees?|inches|feet|meters|metres|miles|dollars|cents|percent|hours|minutes|seconds|days|years)(?![A-Za-z])"
 )
 _DATE = re.compile(
-    r"(?:the[ ])?(?:\d{1,2}(?:st|nd|rd|th)?[ ](?:of[ ])?)?(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+    r"(?:the[ ])?(?:\d{1,2}(?:st|nd|rd|th)?[ ](?:of[ ])?)?(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
+    r"|aug(?:ust)?|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
     r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
     re.IGNORECASE,
 )
 _OR_BOX = re.compile(
-    r"(?:\beither\b[^.\n]{0,80}|(?:\$|\\\)|\\\]|\d)[ ]?,?[ ])\bor[ ](?:(?:possibly|maybe|perhaps)[ ])?(?:\$+|\\\(|\\\[)?[ ]?\\(?:boxed|fbox)[ ]?\{$",
+    r"(?:\beither\b[^.\n]{0,80}|(?:\$|\\\)|\\\]|\d)[ ]?,?[ ])\bor[ ](?:(?:possibly|maybe|perhaps)[ ])?(?:\$+|\\\("
+    r"|\\\[)?[ ]?\\(?:boxed|fbox)[ ]?\{$",
     re.IGNORECASE,
 )
 _BOX_OR = re.compile(
@@ -52,7 +57,8 @@ _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _ABSTAINS = re.compile(
-    r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
+    r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
+    r"|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
     re.IGNORECASE,
 )
 
@@ -70,7 +76,8 @@ def merge_boxes(text: str, statements: list[Statement]) -> list[Statement]:
 
 
 _BETWEEN_BOXES = re.compile(
-    r"\}(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:,|;|&|(?:,[ ]?)?(?:\\text\{)?[ ]?(?:and|or)[ ]?\}?(?:[ ]?(?:possibly|maybe|perhaps)[ ]?)?)(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:[a-zA-Z](?:_\{?\w\}?)?[ ]?=[ ]?)?\\(?:boxed|fbox)[ ]?\{"
+    r"\}(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:,|;|&|(?:,[ ]?)?(?:\\text\{)?[ ]?(?:and|or)[ ]?\}?(?:[ ]?(?:possibly|maybe"
+    r"|perhaps)[ ]?)?)(?:\\[,; ]|[\s$]|\\[()\[\]]|\\q?quad)*(?:[a-zA-Z](?:_\{?\w\}?)?[ ]?=[ ]?)?\\(?:boxed|fbox)[ ]?\{"
 )
 
 
@@ -101,7 +108,7 @@ def read(text: str, statement: Statement) -> Found:
 
 
 def read_number(text: str, statement: Statement) -> Found:
-    """A number, or where a cue is followed by a formula that computes one ("$\\sqrt{16}$", "2^5") that formula."""
+    r"""A number, or where a cue is followed by a formula that computes one ("$\sqrt{16}$", "2^5") that formula."""
     found = number.read(text, statement)
     if isinstance(found, Reading) or statement.source not in {"cue", "conclusion", "correction", "boxed", "tag", "json"}:
         return found

@@ -14,9 +14,12 @@ MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
 
 _CONCLUSION = re.compile(
-    r"[\s*_>#-]*(?:(?:and|but|ok|okay)[ ,]+)?(?:so|therefore|thus|hence|then|in[ ]total|altogether|overall|in[ ]all|in[ ]conclusion|finally|in[ ]summary|to[ ]conclude|to[ ]sum[ ]up|consequently|as[ ]a[ ]result|ultimately"
-    r"|this[ ](?:means|gives|leaves|makes)|that[ ](?:means|gives|leaves|makes)|which[ ](?:means|gives)|(?:we|i)[ ](?:get|find|obtain|conclude)|accordingly|based[ ]on[ ]this|given[ ]this|\u2234|\u21d2)\b[ ,:]*"
-    r"(?:(?:the[ ])?(?:result|solution|total|conclusion|value)[ ](?:is|:)|(?:it|this|that)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?![ ]not))?[ ,:]*",
+    r"[\s*_>#-]*(?:(?:and|but|ok|okay)[ ,]+)?(?:so|therefore|thus|hence|then|in[ ]total|altogether|overall|in[ ]all"
+    r"|in[ ]conclusion|finally|in[ ]summary|to[ ]conclude|to[ ]sum[ ]up|consequently|as[ ]a[ ]result|ultimately"
+    r"|this[ ](?:means|gives|leaves|makes)|that[ ](?:means|gives|leaves|makes)|which[ ](?:means|gives)|(?:we|i)[ ](?:get|find"
+    r"|obtain|conclude)|accordingly|based[ ]on[ ]this|given[ ]this|\u2234|\u21d2)\b[ ,:]*"
+    r"(?:(?:the[ ])?(?:result|solution|total|conclusion|value)[ ](?:is|:)|(?:it|this|that)(?:'s|[ ](?:is|must[ ]be"
+    r"|has[ ]to[ ]be|should[ ]be|would[ ]be))(?![ ]not))?[ ,:]*",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(
@@ -27,7 +30,8 @@ _ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
 _TITLE = re.compile(rf"[\s*_>#-]*(?:A|(?:grand[ ])?total(?:[ ]\w+)?|{_TITLES}))[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
 _CHOICE_TITLE = re.compile(rf"[\s*_>#-]*{_TITLES})[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
 _INNER = re.compile(
-    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:sure|think|believe|guess|say|confident)(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
+    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:sure|think|believe|guess|say|confident)(?:[ ]that)?)[ ](?:it|this"
+    r"|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))

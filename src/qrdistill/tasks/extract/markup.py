@@ -1,8 +1,8 @@
-"""Markup out of the way: what was bold or boxed is remembered, the marks themselves are removed.
+r"""Markup out of the way: what was bold or boxed is remembered, the marks themselves are removed.
 
-Bold, italic and code marks go in every kind of answer. The LaTeX wrappers ``\\boxed{...}``, ``\\text{...}`` and their like go too, except
-where the answer is mathematics and they may mean something. What is left reads like plain text ("The answer is B or C."), so the rules
-of reading need not know about markup.
+Bold, italic and code marks go in every kind of answer. The LaTeX wrappers ``\boxed{...}``, ``\text{...}`` and their like go
+too, except where the answer is mathematics and they may mean something. What is left reads like plain text ("The answer is B or
+C."), so the rules of reading need not know about markup.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _ITALIC = re.compile(
     r"|(?<![\w\\}])_(?=[^\s_])(?P<line>[^_\n]{1,80}?)(?<=[^\s_])_(?![\w{])"
 )
 _WRAPPER = re.compile(
-    r"\\(?P<name>boxed|fbox|framebox|text|textbf|textit|textrm|textsf|texttt|emph|mathbf|mathrm|mathit|mathsf|mathtt|bm|boldsymbol|mbox)[ ]?\{"
+    r"\\(?P<name>boxed|fbox|framebox|text|textbf|textit|textrm|textsf|texttt|emph|mathbf|mathrm|mathit|mathsf|mathtt|bm"
+    r"|boldsymbol|mbox)[ ]?\{"
 )
 _BOX_NAMES = frozenset({"boxed", "fbox", "framebox"})
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)

@@ -1,10 +1,10 @@
 """Reading an inference label: entailment, contradiction or neutral.
 
 Rules: three vocabularies, each whole: entailment / contradiction / neutral (and entails, entailed, contradicts, contradictory);
-true / false / neither; yes / no / maybe. "Inconclusive", "undetermined", "unknown", "cannot be determined" and "neither entailed nor
-contradicted" are neutral. Only the first vocabulary's nouns are strict. "not entailment" names no label unless it goes on ("but
-neutral"). Without an explicit statement: a reply or last line that is only the label, a bold one that stands alone, a reply that opens
-with the label and a stop, or a concluding sentence that names exactly one label and denies none.
+true / false / neither; yes / no / maybe. "Inconclusive", "undetermined", "unknown", "cannot be determined" and "neither
+entailed nor contradicted" are neutral. Only the first vocabulary's nouns are strict. "not entailment" names no label unless it
+goes on ("but neutral"). Without an explicit statement: a reply or last line that is only the label, a bold one that stands
+alone, a reply that opens with the label and a stop, or a concluding sentence that names exactly one label and denies none.
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|actually|that|a|an|the|is|of|one[ ]of"
-    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly|[a-c0-2][.):](?=[ ]))\b)+",
+    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just"
+    r"|indeed|actually|that|a|an|the|is|of|one[ ]of"
+    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe"
+    r"|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|(?!only|early|daily|family|reply|july"
+    r"|italy|ugly|holy)[a-z]{2,12}ly|[a-c0-2][.):](?=[ ]))\b)+",
     re.IGNORECASE,
 )
 _LABELS = {
     "entailment": r"entail(?:ment|s|ed|ing)?|true|yes",
     "contradiction": r"contradict(?:ion|s|ory|ed|ing)?|false|no",
-    "neutral": r"neutral(?:ity)?|neither|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated|uncertain|not[ ]enough[ ]information|(?:can(?:not|'t)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know|verified)",
+    "neutral": r"neutral(?:ity)?|neither|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated"
+    r"|uncertain|not[ ]enough[ ]information|(?:can(?:not|'t)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know"
+    r"|verified)",
 }
-_NEITHER = r"neither[ ](?:an?[ ])?(?:entail\w*|true|contradict\w*|false)(?:[ ](?:by|the)\b[^.,;\n]{0,30}?)?[ ]n?or[ ](?:an?[ ])?(?:entail\w*|false|contradict\w*|true)"
+_NEITHER = (
+    r"neither[ ](?:an?[ ])?(?:entail\w*|true|contradict\w*|false)(?:[ ](?:by"
+    r"|the)\b[^.,;\n]{0,30}?)?[ ]n?or[ ](?:an?[ ])?(?:entail\w*|false|contradict\w*|true)"
+)
 _WORD = re.compile(
     rf"(?P<not>(?:not|n't|no|non)\b[\s\"'*`-]*(?:an?[ ])?[\"'*`]*)?(?:(?P<both>{_NEITHER})|"
     + "|".join(rf"(?P<{label}>{words})" for label, words in _LABELS.items())
@@ -35,18 +43,22 @@ _EITHER = re.compile(r"\b(?:either|both)\b[\s\"'*]*$|\b(?:either|both)\b", re.IG
 _NOUN = re.compile(r"entailment|contradiction|neutral", re.IGNORECASE)
 _TOPIC = re.compile(r"entail\w*|contradict\w*|neutral\w*|neither|inconclusive|undetermined", re.IGNORECASE)
 _HEDGE = re.compile(
-    r"[\s\"'*`)\]}$]*(?:,?[ ]?(?:or|and|and/or)[ ]|[/|][ ]?|,[ ])(?:also[ ]|maybe[ ]|possibly[ ]|perhaps[ ])?[\"'*`(]*(?P<next>entail\w*|contradict\w*|neutral|neither|true|false|maybe|yes|no)\b(?![ ](?:is|one|other|further|information))",
+    r"[\s\"'*`)\]}$]*(?:,?[ ]?(?:or|and|and/or)[ ]|[/|][ ]?|,[ ])(?:also[ ]|maybe[ ]|possibly[ ]"
+    r"|perhaps[ ])?[\"'*`(]*(?P<next>entail\w*|contradict\w*|neutral|neither|true|false|maybe|yes|no)\b(?![ ](?:is|one|other"
+    r"|further|information))",
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(r"[^\n]{0,60}?\b(?:but|rather|it's|it[ ]is|instead|so)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:not|n't|neither|nor|no|cannot|without|if|whether|rather[ ]than|instead[ ]of)\b|n't\b", re.IGNORECASE)
 _PAIR = re.compile(r"\b(?:premise|hypothesis)\b", re.IGNORECASE)
 _MODAL = re.compile(
-    r"\b(?:must|should|would|could|might|may|can|means|need|needs|require|requires|to be|check|determine|see|decide|consider|seems|appears)\b",
+    r"\b(?:must|should|would|could|might|may|can|means|need|needs|require|requires|to be|check|determine|see|decide|consider"
+    r"|seems|appears)\b",
     re.IGNORECASE,
 )
 _HYPOTHESIS = re.compile(
-    r"\b(?:hypothesis|statement|claim|conclusion|second sentence)[ ](?:is|must[ ]be)[ ](?:\w+ly[ ])?(?P<word>true|false|neither|undetermined|inconclusive)\b",
+    r"\b(?:hypothesis|statement|claim|conclusion|second sentence)[ ](?:is|must[ ]be)[ ](?:\w+ly[ ])?(?P<word>true|false"
+    r"|neither|undetermined|inconclusive)\b",
     re.IGNORECASE,
 )
 
@@ -96,7 +108,7 @@ def _label(word: re.Match[str]) -> str:
 
 
 def _named_once(text: str, start: int, end: int) -> Found:
-    """ "that the premise contradicts the hypothesis": one label in the clause, none denied."""
+    """The one label of a clause that denies none: "that the premise contradicts the hypothesis"."""
     found = _conclusion(text, start, end)
     return found if isinstance(found, Reading) else None
 
@@ -107,7 +119,7 @@ def _conclusion(text: str, start: int, end: int) -> Found:
     if both:
         return Reading("neutral", start + both.start(), start + both.end(), False)
     hypothesis = _HYPOTHESIS.search(sentence)
-    named = [word for word in _TOPIC.finditer(sentence)] or ([hypothesis] if hypothesis else [])
+    named = list(_TOPIC.finditer(sentence)) or ([hypothesis] if hypothesis else [])
     labels = set()
     for topic in named:
         word = _WORD.match(topic.groupdict().get("word") or topic.group())

@@ -4,8 +4,8 @@ Rules:
 
 * In an equation the value is on the right of the last equals sign; what follows an approximation sign is a rounding of it.
 * A clause may begin with the number ("42 apples", "$42 per day") or hold exactly one ("that she has 42 left").
-* "5 or 6", "5 to 6", "5-6", "5, 6", "2 hours 30 minutes", "more than 5", "half of 10" name no single number: refused. "0.5 or 1/2"
-  is one number twice and fine; dollars and cents are one quantity.
+* "5 or 6", "5 to 6", "5-6", "5, 6", "2 hours 30 minutes", "more than 5", "half of 10" name no single number: refused. "0.5 or
+  1/2" is one number twice and fine; dollars and cents are one quantity.
 * A date, a time or a version ("5:30", "10/18/1994") is no number.
 * In a place that holds nothing but the answer (a box, a tag), an expression such as ``2^5`` is kept as it is and compared as one.
 """
@@ -19,24 +19,32 @@ from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, sc
 from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left|displaystyle|quad)\b[ ]?\{?"
+    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
+    r"|displaystyle|quad)\b[ ]?\{?"
     r"|\\[ ,;!]|[~\u2248]|\\approx"
-    r"|(?:answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows"
-    r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)"
+    r"|(?:answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals"
+    r"|given[ ]by|as[ ]follows"
+    r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)"
+    r"|we[ ](?:get|have|find)"
     r"|it[ ]is|it's|the[ ]number|number|the[ ]value|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248]|\\approx", re.IGNORECASE)
 _NOT = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)\b[^\w]*(?:\w+[ ])?$", re.IGNORECASE)
 _BOUND = re.compile(
-    r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost|nearly|between|over"
-    r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double|square[ ]root[ ]of)"
-    r"|[<>\u2264\u2265\u00b1\u221a]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly|equal[ ]to)[ ]*)?[\s$({\\]*$",
+    r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost"
+    r"|nearly|between|over"
+    r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double"
+    r"|square[ ]root[ ]of)"
+    r"|[<>\u2264\u2265\u00b1\u221a]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly"
+    r"|equal[ ]to)[ ]*)?[\s$({\\]*$",
     re.IGNORECASE,
 )
 _LINK = re.compile(
-    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b|(?P<mark>:(?=\d)|[/&\u00b1,+*x\u00d7\u00f7-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
-    r"[\s,]*(?:(?:about|maybe|perhaps|possibly|also|even|equivalently|approximately|in[ ]other[ ]words|more[ ]precisely|it(?:'s|[ ]is)|is|the|a|another|simply|just)[ ,]{1,2}){0,3}[\s$(*\\{]*",
+    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b"
+    r"|(?P<mark>:(?=\d)|[/&\u00b1,+*x\u00d7\u00f7-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
+    r"[\s,]*(?:(?:about|maybe|perhaps|possibly|also|even|equivalently|approximately|in[ ]other[ ]words|more[ ]precisely"
+    r"|it(?:'s|[ ]is)|is|the|a|another|simply|just)[ ,]{1,2}){0,3}[\s$(*\\{]*",
     re.IGNORECASE,
 )
 _PART_OF = re.compile(r"[ ]of[ ](?:(?:the|a|all|these|those)[ ])?[$\\(]*", re.IGNORECASE)
@@ -47,7 +55,8 @@ _ROUNDING = re.compile(
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _GLUED_UNIT = re.compile(r"[A-Za-z]{1,8}\b(?![\d(^_])")
 _SUBORDINATE = re.compile(
-    r"\b(?:because|since|as|which|that|who|where|when|if|not|so|given|based|due|than|rather|instead|after|before|out|while|though|although|means|is[ ]correct|is[ ]right)\b",
+    r"\b(?:because|since|as|which|that|who|where|when|if|not|so|given|based|due|than|rather|instead|after|before|out|while"
+    r"|though|although|means|is[ ]correct|is[ ]right)\b",
     re.IGNORECASE,
 )
 _UNSOLVED = re.compile(r"(?:\d[ ]?(?!x[ ]?\d)[a-z]|[a-z][ ]?\^|\b[a-z][ ]?[-+*/][ ]?\d|\d[ ]?[-+*/][ ]?[a-z])\b[^=,;.]*=\s*$")
@@ -102,7 +111,7 @@ def read(text: str, statement: Statement) -> Found:
 
 
 def _alternatives(text: str, start: int, end: int, statement: Statement) -> Found:
-    """What a clause of the form "5 or x = 6" states: one number if both are equal, a refusal if not, None for any other clause."""
+    """What a clause of the form "5 or x = 6" states: one number if both are equal, else a refusal; None: another clause."""
     if statement.source not in {"cue", "correction", "boxed", "tag", "json"}:
         return None
     either = _EITHER.match(text, start, end)
@@ -259,13 +268,13 @@ def _adds(text: str, first: Token, token: Token) -> bool:
 
 
 def _goes_on(gap: str) -> bool:
-    """Whether a clause adds a second statement before its second number ("$18 and the tip is $2") rather than explain the first."""
+    """Whether a clause adds a second statement ("$18 and the tip is $2") rather than explain its first number."""
     last = re.split(r",|\band\b|\bor\b|\bplus\b", gap)[-1]
     return last != gap and "(" not in gap and not _SUBORDINATE.search(last)
 
 
 def _after_not(text: str, tokens: list[Token]) -> Found:
-    """ "not 5 but 7": the number after the contrast."""
+    """The number after the contrast of "not 5 but 7"."""
     if len(tokens) < 2 or tokens[1].quantity is None:
         return None
     gap = text[tokens[0].end : tokens[1].start]

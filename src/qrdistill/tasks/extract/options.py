@@ -52,7 +52,8 @@ def label_pattern(labels: tuple[str, ...]) -> str:
 @lru_cache(maxsize=64)
 def _label_regex(labels: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(
-        rf"(?P<open>[(\[])?[ ]?(?P<label>{label_pattern(labels)})(?![\w%\u00b0^]|'\w|-\w|\.[A-Za-z](?![a-z])|[.,:/]\d|[ ]?[+*][ ]?\w)(?P<close>[ ]?[)\]])?"
+        rf"(?P<open>[(\[])?[ ]?(?P<label>{label_pattern(labels)})(?![\w%\u00b0^]|'\w|-\w|\.[A-Za-z](?![a-z])|[.,:/]\d"
+        rf"|[ ]?[+*][ ]?\w)(?P<close>[ ]?[)\]])?"
     )
 
 

@@ -1,10 +1,10 @@
-"""Where a text states its final answer, whatever kind of answer it is.
+r"""Where a text states its final answer, whatever kind of answer it is.
 
 A *statement* is a place that claims to hold the final answer. Explicit statements are:
 
 ===========  =====================================================================================================
 cue          "the answer is X", "Final answer: X", "Answer - X", a heading "Answer" with X on the next line
-boxed        ``\\boxed{X}`` or ``\\fbox{X}`` (balanced; a box that never closes was cut off and holds nothing)
+boxed        ``\boxed{X}`` or ``\fbox{X}`` (balanced; a box that never closes was cut off and holds nothing)
 tag          ``<answer>X</answer>``, ``#### X``, ``[[X]]``
 json         ``"answer": X`` and its relatives
 correction   "wait, no, it's X", "actually, X", "scratch that: X" - only after an earlier explicit statement
@@ -69,12 +69,16 @@ _ADJECTIVE = (
     r"corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely)"
 )
 _QUALIFIER = (
-    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then|therefore|thus|by|that|which|i|we|based)\b"
+    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then"
+    r"|therefore|thus|by|that|which|i|we|based)\b"
     r"[^.:;=?!\n$]{0,60}?)?"
 )
 _COPULA = (
-    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
-    r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
+    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to"
+    r"|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems"
+    r"|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
+    r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)"
+    r"|(?P<sign>[ ]{0,2}(?:[:=\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
 )
 _NOUNS = {
     "": r"(?:answers?|ans\.?)",
@@ -85,7 +89,8 @@ _VALUE_NOUNS = r"|(?:final|correct|overall|required|desired)[ ](?:result|value|t
 
 def _cue_regex(nouns: str) -> re.Pattern[str]:
     return re.compile(
-        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}|(?P<heading>[ :*_]*$))",
+        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}"
+        rf"|(?P<heading>[ :*_]*$))",
         re.IGNORECASE | re.MULTILINE,
     )
 
@@ -99,23 +104,29 @@ _CUES = {
 }
 _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
 _NOT_ASSERTED = re.compile(
-    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]|its[ ]|this[ ])?$"
-    r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume|suggest|imply|accept|clear|certain|sure|true|possible"
+    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
+    r"|its[ ]|this[ ])?$"
+    r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
+    r"|suggest|imply|accept|clear|certain|sure|true|possible"
     r"|the[ ]case)\b[^.;:!?\n]{0,30}$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
-    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
-    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
+    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
+    r"|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
+    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said"
+    r"|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
     re.IGNORECASE,
 )
 _IF = re.compile(r"\b(?:if|unless|suppose|assuming|in case|had)\b", re.IGNORECASE)
 _WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
 _OPEN_CUE = re.compile(
-    r"\b(?:is|was|could|would|can|might|may|should)[ ](?:the[ ])?(?:\w+[ ])?answer\b(?:[ ](?:be|really|actually))?|\banswer\b[^.\n]{0,30}?[ ](?P<might>might|may|could)\b(?:[ ]\w+)?[ ]be\b",
+    r"\b(?:is|was|could|would|can|might|may|should)[ ](?:the[ ])?(?:\w+[ ])?answer\b(?:[ ](?:be|really|actually))?"
+    r"|\banswer\b[^.\n]{0,30}?[ ](?P<might>might|may|could)\b(?:[ ]\w+)?[ ]be\b",
     re.IGNORECASE,
 )
 _BUT = re.compile(r"\b(?:but|however|yet|although|though)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(
-    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)"
+    r"(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
 )
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
 _BARE_BOX = re.compile(r"\\?[\w.-]*\w")
@@ -125,25 +136,35 @@ _TAG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _JSON = re.compile(
-    r"[\"'](?:final|correct|predicted|my)?[_ ]?(?:answer|prediction|label|choice|option|verdict)(?:_?(?:letter|choice|label|value|key))?[\"']\s{0,4}:\s{0,4}"
+    r"[\"'](?:final|correct|predicted|my)?[_ ]?(?:answer|prediction|label|choice|option|verdict)(?:_?(?:letter|choice|label"
+    r"|value|key))?[\"']\s{0,4}:\s{0,4}"
     r"(?:\"(?P<double>(?:[^\"\\\n]|\\.){0,2000})\"|'(?P<single>(?:[^'\\\n]|\\.){0,2000})'|(?P<bare>[^\s,}\"']{1,60}))",
     re.IGNORECASE,
 )
 _CORRECTION = re.compile(
     r"(?:(?<=[.,;:!?(\n)\u2014\u2013-])|^)[\s*_]*(?:(?:oh|hmm+|but|ah|well|or|and)[, ]{1,2})?"
-    r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean|i meant|on second thought|"
+    r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean"
+    r"|i meant|on second thought|"
     r"let me correct (?:that|myself|this)|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
-    r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right|not correct|a mistake))"
+    r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right"
+    r"|not correct|a mistake))"
     r"(?:[\s,.:;!\u2014\u2013*-]+(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]+){1,4})"
     r"(?:[^.\n]{0,100}?\bso[ ](?=(?:it|that|this|the answer)[ ](?:should|must|has to|would)[ ](?:actually[ ])?be\b))?"
-    r"(?P<pronoun>(?:so |then |therefore,? )?(?:(?:it|that|this|the (?:correct |right |real |actual |true )?(?:value|one|result|total|choice|option))(?:'s| is| should(?: actually| instead)? be| must be| would be| has to be| was)"
-    r"(?: actually| really| in fact)?|make (?:that|it)|(?:it )?should(?: actually)? (?:be|have been)|i mean|change (?:that|it|my answer) to|i(?:'d| would| will|'ll)? (?:choose|pick|say|go with))\b)?[\s:,*_]*",
+    r"(?P<pronoun>(?:so |then |therefore,? )?(?:(?:it|that|this|the (?:correct |right |real |actual |true )?(?:value|one"
+    r"|result|total|choice|option))(?:'s| is| should(?: actually| instead)? be| must be| would be| has to be| was)"
+    r"(?: actually| really| in fact)?|make (?:that|it)|(?:it )?should(?: actually)? (?:be|have been)|i mean|change (?:that"
+    r"|it|my answer) to|i(?:'d| would| will|'ll)? (?:choose|pick|say|go with))\b)?[\s:,*_]*",
     re.IGNORECASE,
 )
 _WITHDRAWAL = re.compile(
-    r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|however|hmm+|oh|oops|ah|well)[, ]{1,2})?(?:(?:wait|hold on|hang on|actually|no)[\s,.!\u2014\u2013-]{1,4}){0,3}"
-    r"(?:(?:that|this|it)(?:'s| is| was| can't be| cannot be| isn't| doesn't| does not| must be| seems| looks)[ ]?(?:not |n't |seem |look |clearly |obviously )*(?:right|correct|wrong|incorrect|a mistake|mistaken|true|an error|work|add up|false)"
-    r"|i (?:made|see|found|notice) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)|scratch that|strike that|i was wrong|i take (?:that|it) back|ignore that|let me (?:redo|re-do|start over|try again|reconsider|rethink|fix)|no[,.!]\s*(?:that|this|it))",
+    r"[\s.,;:!)*_\"'$\\\]}]*(?:(?:but|however|hmm+|oh|oops|ah|well)[, ]{1,2})?(?:(?:wait|hold on|hang on|actually"
+    r"|no)[\s,.!\u2014\u2013-]{1,4}){0,3}"
+    r"(?:(?:that|this|it)(?:'s| is| was| can't be| cannot be| isn't| doesn't| does not| must be| seems| looks)[ ]?(?:not "
+    r"|n't |seem |look |clearly |obviously )*(?:right|correct|wrong|incorrect|a mistake|mistaken|true|an error|work|add up"
+    r"|false)"
+    r"|i (?:made|see|found|notice) (?:a|an|my) (?:\w+ )?(?:mistake|error|slip)|scratch that|strike that|i was wrong"
+    r"|i take (?:that|it) back|ignore that|let me (?:redo|re-do|start over|try again|reconsider|rethink|fix)"
+    r"|no[,.!]\s*(?:that|this|it))",
     re.IGNORECASE,
 )
 _AFFIRMED = re.compile(

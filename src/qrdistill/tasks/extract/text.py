@@ -41,7 +41,8 @@ _TURN = re.compile(
     r"|(?m:^)[ \t>*_#-]{0,8}(?:(?:new|next|follow-?up|another|similar|related)[ ](?:question|problem)|question|problem|exercise"
     r"|q|user|human|student|instructions?|input|example|premise|context|passage|task)(?:[ ]?[#(]?\d{1,3}\)?)?[ ]?[*_]{0,2}[ ]?:"
     r"|(?m:^)[ \t]*(?:\#{1,4}|\*\*)[ ]?(?:question|problem|exercise|example)[ ]?\d{0,3}[ ]?(?:\*\*)?[ ]*(?m:$)"
-    r"|(?m:^)[ \t>*_#-]{0,8}(?:here(?:'s|[ ]is)|(?:now,?[ ])?let's[ ](?:try|solve|do|move[ ]on[ ]to|look[ ]at|consider))[ ](?:another|the[ ]next|a[ ]new|a[ ]different|one[ ]more)\b"
+    r"|(?m:^)[ \t>*_#-]{0,8}(?:here(?:'s|[ ]is)|(?:now,?[ ])?let's[ ](?:try|solve|do|move[ ]on[ ]to|look[ ]at"
+    r"|consider))[ ](?:another|the[ ]next|a[ ]new|a[ ]different|one[ ]more)\b"
     r"|(?<=[.!?)*])[ ]{1,2}(?:Q|Question|User|Human)[ ]?(?:\d{1,3})?:",
     re.IGNORECASE,
 )

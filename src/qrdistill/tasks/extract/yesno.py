@@ -1,9 +1,9 @@
 """Reading yes or no.
 
-Rules: "yes", "yeah", "yep", "true" are yes; "no", "nope", "false" are no (only yes and no are strict). "not yes" is no and "not no"
-is yes; a bare "not" or "definitely not" is no. "no doubt", "no evidence", "no one" are not the answer no. "yes and no", "yes or no",
-"neither" and "it depends" are refused. Without an explicit statement: a reply or last line that is only the word, a bold one that
-stands alone, a concluding "So, yes, ...", or a reply that opens with "Yes," or "No.".
+Rules: "yes", "yeah", "yep", "true" are yes; "no", "nope", "false" are no (only yes and no are strict). "not yes" is no and "not
+no" is yes; a bare "not" or "definitely not" is no. "no doubt", "no evidence", "no one" are not the answer no. "yes and no",
+"yes or no", "neither" and "it depends" are refused. Without an explicit statement: a reply or last line that is only the word,
+a bold one that stands alone, a concluding "So, yes, ...", or a reply that opens with "Yes," or "No.".
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statemen
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just"
-    r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
+    r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely"
+    r"|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just"
+    r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)"
+    r"|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say"
+    r"|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|(?!only|early|daily|family|reply|july|italy|ugly"
+    r"|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _WORD = re.compile(
-    r"(?P<not>(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|simply|actually)[ ])?(?:not|n't)\b[\s\"'*`(]*(?:a[ ]|an[ ]|simply[ ]|just[ ])?[\"'*`(]*)?"
+    r"(?P<not>(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|simply|actually)[ ])?(?:not"
+    r"|n't)\b[\s\"'*`(]*(?:a[ ]|an[ ]|simply[ ]|just[ ])?[\"'*`(]*)?"
     r"(?P<word>yes|yeah|yep|yup|no|nope|nah|true|false|affirmative|negative)\b(?!['-]?\w|-\w)",
     re.IGNORECASE,
 )
 _BARE_NOT = re.compile(
-    r"(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|obviously|surely|of[ ]course)[ ])*not[\s\"'*`)]*(?=[.!,;]|$)",
+    r"(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|obviously|surely"
+    r"|of[ ]course)[ ])*not[\s\"'*`)]*(?=[.!,;]|$)",
     re.IGNORECASE,
 )
 _YES = frozenset({"yes", "yeah", "yep", "yup", "true", "affirmative"})
@@ -34,14 +40,18 @@ _NO_GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _HEDGE = re.compile(
-    r"[\s\"'*`)\]}$.\u2026]*(?:[,(]?[ ]?(?:and|or|/|and/or|but[ ]also|as[ ]well[ ]as)[ ]?(?:also[ ]|maybe[ ]|possibly[ ]|perhaps[ ])?[\"'*`(]*(?:yes|no|not|true|false|maybe)\b(?![ ](?:one|doubt|other|more|longer|evidence|need|such))|[/|][ ]?(?:yes|no|maybe)\b)",
+    r"[\s\"'*`)\]}$.\u2026]*(?:[,(]?[ ]?(?:and|or|/|and/or|but[ ]also|as[ ]well[ ]as)[ ]?(?:also[ ]|maybe[ ]|possibly[ ]"
+    r"|perhaps[ ])?[\"'*`(]*(?:yes|no|not|true|false|maybe)\b(?![ ](?:one|doubt|other|more|longer|evidence|need|such))"
+    r"|[/|][ ]?(?:yes|no|maybe)\b)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
     r"(?:\b(?:and|but|while|whereas)|[;,])[ ](?:also[ ])?(?:yes|no)\b,?[ ](?:for|if|when|in|to|on|with|at)\b", re.IGNORECASE
 )
 _NONE = re.compile(
-    r"(?:neither|both|either|it[ ]depends|depends|maybe|perhaps|unclear|unknown|uncertain|ambiguous|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ](?:clear|known|certain|sure|possible|determinable|enough|given|available)|impossible[ ]to|i[ ]don't[ ]know|inconclusive|n/a)\b",
+    r"(?:neither|both|either|it[ ]depends|depends|maybe|perhaps|unclear|unknown|uncertain|ambiguous|cannot[ ]be[ ]determined"
+    r"|can't[ ]be[ ]determined|not[ ](?:clear|known|certain|sure|possible|determinable|enough|given|available)"
+    r"|impossible[ ]to|i[ ]don't[ ]know|inconclusive|n/a)\b",
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(
