@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def token_weights(weight_P: Tensor, path_of_N: Tensor) -> Tensor:
+def token_weights(weight_P: Tensor, path_of_N: Tensor, tokens_P: Tensor | None = None) -> Tensor:
     """Spread path weights w = gate x quality over label tokens, normalised once.
 
     The student loss (METHOD section 4) is ``L = sum_N w_N nll_N`` with ``w_N = w[path(N)] / sum_N w[path(N)]``: every supervised
@@ -18,12 +18,13 @@ def token_weights(weight_P: Tensor, path_of_N: Tensor) -> Tensor:
     Args:
         weight_P: weight of each path, >= 0.
         path_of_N: index of the path each label token belongs to.
+        tokens_P: label tokens of each path, where `path_of_N` is one rank's part of them.
 
     Returns:
-        w_N, summing to 1; all zeros when no path is routed (such a student takes no step).
+        w_N, summing to 1 (over all ranks); all zeros when no path is routed (such a student takes no step).
     """
     weight_N = weight_P[path_of_N]
-    total = weight_N.sum()
+    total = weight_N.sum() if tokens_P is None else weight_P @ tokens_P
     return weight_N / total if total > 0 else torch.zeros_like(weight_N)
 
 

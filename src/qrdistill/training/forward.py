@@ -31,7 +31,7 @@ class Forward:
     label_N: Tensor
     path_of_N: Tensor
     start_P: Tensor
-    """Row of each path's first label."""
+    """Row of each path's first label; -1 where the student has not read the path here."""
     is_value_N: Tensor
     """Labels that carry an answer-determining value."""
 
@@ -46,6 +46,9 @@ class Observation:
     """Gradient of each label's nll with respect to its hidden state; None where the head itself is trained."""
     sketch_PX: Tensor | None
     pieces: PieceView | None
+    """Next pieces where peers compare them; zeros at positions of paths that were not read here."""
+    span_nll_C: Tensor | None = None
+    """Sum of the token losses over the span of each position; zeros likewise."""
     feature_CD: Tensor | None = None
     """Hidden states where peers compare them; zeros where the student has no such position."""
 
@@ -68,16 +71,25 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
         labels.append(batch.label_N)
         owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids])[batch.path_of_N])
-    values += [_is_value(path.tokens[index], path.value_spans) for path, is_read in zip(work.paths, read, strict=True) if is_read]
+        values += [
+            _is_value(path.tokens[index], path.value_spans) for path in (work.paths[number[name]] for name in batch.path_ids)
+        ]
     path_of_N = torch.cat(owners)
-    counts = torch.bincount(path_of_N, minlength=len(work.paths))
     return Forward(
         hidden_ND=torch.cat(hidden),
         label_N=torch.cat(labels),
         path_of_N=path_of_N,
-        start_P=torch.cumsum(counts, 0) - counts,
+        start_P=_first_rows(path_of_N, len(work.paths)),
         is_value_N=torch.cat(values),
     )
+
+
+def _first_rows(path_of_N: Tensor, num_paths: int) -> Tensor:
+    """Row of each path's first label, -1 for a path without any [P]; paths of one prompt stand together, whatever their order."""
+    start_P = torch.full((num_paths,), -1)
+    is_first_N = torch.diff(path_of_N, prepend=torch.tensor([-1])) != 0
+    start_P[path_of_N[is_first_N]] = is_first_N.nonzero().squeeze(1)
+    return start_P
 
 
 def _is_value(tokens: PathTokens, spans: tuple[tuple[int, int], ...]) -> Tensor:
@@ -88,14 +100,16 @@ def _is_value(tokens: PathTokens, spans: tuple[tuple[int, int], ...]) -> Tensor:
 class PeerWish:
     """What a meeting with peers needs from one student's forward pass."""
 
-    is_aligned_N: Tensor
-    """Label rows whose likeliest shared pieces are read."""
-    piece_token_U: Tensor | None
-    """The student's token of each shared piece, if pieces are read."""
-    support: int
-    """Pieces reported per row."""
-    feature_row_C: Tensor | None
-    """Label rows whose hidden states are read (-1: none), if features are."""
+    row_C: Tensor
+    """Label row of each position; -1: not read here."""
+    stop_C: Tensor
+    """First label row after its span."""
+    piece_token_U: Tensor | None = None
+    """The student's token of each shared piece, if the likeliest pieces are read."""
+    support: int = 0
+    """Pieces reported per position."""
+    is_feature: bool = False
+    """Whether hidden states are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +143,7 @@ def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _
     """Read token losses, ranks, Brier scores, and what utility and peers need, from the logits of a range of rows."""
     seen = _Glance(reading=None, hashed=[], likeliest=[])  # type: ignore[arg-type]
     hidden_ND, label_N, peers = forward.hidden_ND[rows].detach(), forward.label_N[rows], wanted.peers
-    is_aligned_N = peers.is_aligned_N[rows] if peers is not None else torch.zeros(len(label_N), dtype=torch.bool)
+    is_aligned_N = _is_aligned(peers, len(forward.label_N))[rows]
 
     def look(chunk: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
         if wanted.sketch is not None:
@@ -147,6 +161,14 @@ def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _
     return seen
 
 
+def _is_aligned(peers: PeerWish | None, num_labels: int) -> Tensor:
+    """Which label rows' likeliest shared pieces are read [N]."""
+    is_aligned_N = torch.zeros(num_labels, dtype=torch.bool)
+    if peers is not None and peers.piece_token_U is not None:
+        is_aligned_N[peers.row_C[peers.row_C >= 0]] = True
+    return is_aligned_N
+
+
 def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_paths: int) -> Observation:
     """Join the ranges of one student's rows."""
     none = torch.zeros(0)
@@ -156,6 +178,7 @@ def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_
     gradients = [glance.reading.grad_ND for glance in glances if glance.reading.grad_ND is not None]
     hashed = [pair for glance in glances for pair in glance.hashed]
     likeliest = [pair for glance in glances for pair in glance.likeliest]
+    peers = wanted.peers
     sketch_PX = None
     if wanted.sketch is not None:
         error_NW, hidden_NW = (torch.cat([torch.zeros(0, wanted.sketch.dim), *column]) for column in _columns(hashed))
@@ -165,17 +188,31 @@ def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_
         nll_N=nll_N,
         grad_ND=torch.cat(gradients) if gradients else None,
         sketch_PX=sketch_PX,
-        pieces=PieceView(**dict(zip(("piece_CM", "prob_CM"), map(torch.cat, _columns(likeliest)), strict=True)))
-        if likeliest
-        else None,
-        feature_CD=_features(forward, wanted.peers.feature_row_C) if wanted.peers is not None else None,
+        pieces=_pieces(likeliest, peers) if peers is not None and peers.piece_token_U is not None else None,
+        span_nll_C=_spans(nll_N, peers) if peers is not None else None,
+        feature_CD=_features(forward, peers.row_C) if peers is not None and peers.is_feature else None,
     )
 
 
-def _features(forward: Forward, row_C: Tensor | None) -> Tensor | None:
+def _pieces(likeliest: Sequence[tuple[Tensor, Tensor]], peers: PeerWish) -> PieceView:
+    """What was read in the order of label rows, in the order of positions."""
+    assert peers.piece_token_U is not None
+    shape = (len(peers.row_C), min(peers.support, len(peers.piece_token_U)))
+    piece_CM, prob_CM = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
+    if likeliest:
+        here = (peers.row_C >= 0).nonzero().squeeze(1)
+        slots = here[peers.row_C[here].argsort()]
+        piece_CM[slots], prob_CM[slots] = map(torch.cat, _columns(likeliest))
+    return PieceView(piece_CM=piece_CM, prob_CM=prob_CM)
+
+
+def _spans(nll_N: Tensor, peers: PeerWish) -> Tensor:
+    running = torch.cat([torch.zeros(1, dtype=torch.double), nll_N.double().cumsum(0)])
+    return ((running[peers.stop_C] - running[peers.row_C]) * (peers.row_C >= 0)).float()
+
+
+def _features(forward: Forward, row_C: Tensor) -> Tensor:
     """Detached hidden states of chosen label rows on the CPU; zeros for row -1."""
-    if row_C is None:
-        return None
     padded = torch.cat([forward.hidden_ND.detach().float().cpu(), torch.zeros(1, forward.hidden_ND.shape[1])])
     return padded[row_C]
 
@@ -199,6 +236,7 @@ class FeatureWork:
     """Label rows; -1: none."""
     grad_CD: Tensor
     value: float
+    """What these rows add to the loss."""
 
     def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
         """Put the gradient where it belongs."""
@@ -219,8 +257,8 @@ class PeerWork:
     weight: float
 
     def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
-        """At the positions where the peers are better; returns the mean KL there."""
-        active = self.is_active_C.nonzero().squeeze(1)
+        """At the positions where the peers are better; returns their mean KL (what these rows add to it)."""
+        active, count = (self.is_active_C & (self.aligned_C >= 0)).nonzero().squeeze(1), int(self.is_active_C.sum())
         total = 0.0
         for slots in torch.split(active, max(rows_at_once(student) // 2, 1)):
             rows = self.aligned_C[slots]
@@ -228,7 +266,7 @@ class PeerWork:
             target = PeerTarget(
                 piece_CJ=self.target.piece_CJ[slots].to(student.device), prob_CK=self.target.prob_CK[slots].to(student.device)
             )
-            divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, self.piece_token_U).sum() / len(active)
+            divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, self.piece_token_U).sum() / count
             (self.weight * divergence).backward()  # type: ignore[no-untyped-call]
             assert hidden_RD.grad is not None
             gradient_ND[rows] += hidden_RD.grad
@@ -242,7 +280,7 @@ def backward(
     """Accumulate gradients of ``sum_N w_N nll_N + lambda * mean_C KL_C`` in the student's trainable weights.
 
     Both terms are sums over rows, so their gradients with respect to the hidden states add up; one backward pass through the
-    decoder carries them on. A student without any weighted row gets no gradient at all.
+    decoder carries them on.
 
     Returns:
         "sft": the weighted NLL (nats per token), "peer": the value of the peer term, 0 where there is none.
@@ -254,7 +292,7 @@ def backward(
     else:
         _add_label_gradients(student, forward, weight_N, gradient_ND)
     divergence = peer.add_gradients(student, forward, gradient_ND) if peer is not None else 0.0
-    if peer is not None or bool((weight_N > 0).any()):
+    if forward.hidden_ND.requires_grad:
         forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
     return {"sft": float((weight_N.cpu() * observation.nll_N).sum()), "peer": divergence}
 

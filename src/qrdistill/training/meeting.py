@@ -20,12 +20,14 @@ class Meeting:
     """Aligned positions of a step in every student's label rows."""
 
     row_CS: Tensor
-    """Label row of the token that starts at the position; -1 where a student has none (only when met by index)."""
+    """Label row of the token that starts at the position; -1 where a student has none (when met by index) or none here."""
     stop_CS: Tensor
     """First label row after the span up to the next position (or the path's end token)."""
     bytes_C: Tensor
     """UTF-8 bytes of the span."""
     path_of_C: Tensor
+    num_rows_S: Tensor
+    """Label rows each student has at the positions, here or on another rank."""
 
 
 def meet(work: StepWork, forwards: Sequence[Forward], *, is_read_P: Tensor, limit: int, generator: torch.Generator) -> Meeting:
@@ -43,8 +45,8 @@ def meet(work: StepWork, forwards: Sequence[Forward], *, is_read_P: Tensor, limi
         for position, next_position in zip(path.aligned, [*path.aligned[1:], tuple(ends)], strict=True):
             first = path.tokens[0].response_offsets
             span = text[first[position[0]][0] : first[next_position[0]][0]]
-            rows.append([start + n for start, n in zip(start_S, position, strict=True)])
-            stops.append([start + n for start, n in zip(start_S, next_position, strict=True)])
+            rows.append([start + n if start >= 0 else -1 for start, n in zip(start_S, position, strict=True)])
+            stops.append([start + n if start >= 0 else -1 for start, n in zip(start_S, next_position, strict=True)])
             sizes.append(max(len(span.encode("utf-8", "replace")), 1))
             owners.append(number)
     shape = (len(rows), len(forwards))
@@ -54,6 +56,7 @@ def meet(work: StepWork, forwards: Sequence[Forward], *, is_read_P: Tensor, limi
         stop_CS=torch.tensor(stops, dtype=torch.long).reshape(shape)[chosen],
         bytes_C=torch.tensor(sizes, dtype=torch.float)[chosen],
         path_of_C=torch.tensor(owners, dtype=torch.long)[chosen],
+        num_rows_S=torch.full((len(forwards),), len(chosen)),
     )
 
 
@@ -68,5 +71,12 @@ def meet_by_index(work: StepWork, forwards: Sequence[Forward], *, is_read_PS: Te
     path_of_C = torch.arange(len(work.paths)).repeat_interleave(longest)
     start_PS = torch.stack([forward.start_P for forward in forwards], dim=1)
     is_real_CS = (index_C[:, None] < lengths_PS[path_of_C]) & is_read_PS[path_of_C]
-    row_CS = torch.where(is_real_CS, start_PS[path_of_C] + index_C[:, None], torch.tensor(-1))
-    return Meeting(row_CS=row_CS, stop_CS=row_CS, bytes_C=torch.ones(len(index_C)), path_of_C=path_of_C)
+    is_here_CS = is_real_CS & (start_PS[path_of_C] >= 0)
+    row_CS = torch.where(is_here_CS, start_PS[path_of_C] + index_C[:, None], torch.tensor(-1))
+    return Meeting(
+        row_CS=row_CS,
+        stop_CS=row_CS,
+        bytes_C=torch.ones(len(index_C)),
+        path_of_C=path_of_C,
+        num_rows_S=is_real_CS.sum(dim=0),
+    )

@@ -34,7 +34,7 @@ class Peers(Protocol):
     ) -> Meeting:
         """Where they are compared at this step."""
 
-    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+    def wish(self, student: int, meeting: Meeting) -> PeerWish:
         """What the meeting needs from a student's forward pass."""
 
     def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
@@ -63,15 +63,13 @@ class TextPeers:
         """Shared token boundaries of the paths that all read."""
         return meet(work, forwards, is_read_P=shared_P, limit=self.config.max_positions, generator=generator)
 
-    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+    def wish(self, student: int, meeting: Meeting) -> PeerWish:
         """The likeliest shared pieces at the positions."""
-        is_aligned_N = torch.zeros(num_labels, dtype=torch.bool)
-        is_aligned_N[meeting.row_CS[:, student]] = True
         return PeerWish(
-            is_aligned_N=is_aligned_N,
+            row_C=meeting.row_CS[:, student],
+            stop_C=meeting.stop_CS[:, student],
             piece_token_U=self._piece_token_SU[student],
             support=self.config.support,
-            feature_row_C=None,
         )
 
     def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
@@ -106,11 +104,7 @@ def _text_terms(
     views = [observation.pieces for observation in observations]
     if any(view is None for view in views):
         return [None] * len(observations), {}
-    columns = []
-    for student, observation in enumerate(observations):
-        running = torch.cat([torch.zeros(1), observation.nll_N.double().cumsum(0).float()])
-        total_C = running[meeting.stop_CS[:, student]] - running[meeting.row_CS[:, student]]
-        columns.append(total_C / meeting.bytes_C)
+    columns = [observation.span_nll_C / meeting.bytes_C for observation in observations if observation.span_nll_C is not None]
     better_CS = is_peer_better(torch.stack(columns, dim=1))
     known = [view for view in views if view is not None]
     targets = leave_one_out_targets(known, num_pieces=len(piece_token_SU[0]), support=support)
@@ -163,14 +157,9 @@ class FeaturePeers:
             return meet_by_index(work, forwards, is_read_PS=read_PS)
         return meet(work, forwards, is_read_P=shared_P, limit=self.config.max_positions, generator=generator)
 
-    def wish(self, student: int, meeting: Meeting, num_labels: int) -> PeerWish:
+    def wish(self, student: int, meeting: Meeting) -> PeerWish:
         """Hidden states at the positions."""
-        return PeerWish(
-            is_aligned_N=torch.zeros(num_labels, dtype=torch.bool),
-            piece_token_U=None,
-            support=0,
-            feature_row_C=meeting.row_CS[:, student],
-        )
+        return PeerWish(row_C=meeting.row_CS[:, student], stop_C=meeting.stop_CS[:, student], is_feature=True)
 
     def teach(self, meeting: Meeting, observations: Sequence[Observation], weight: float) -> Terms:
         """The loss over all students and its gradient in each one's hidden states."""
@@ -188,8 +177,9 @@ class FeaturePeers:
         for parameter, gradient in zip(self._own, gradients[len(rows_SCD) :], strict=True):
             parameter.grad = gradient
         value = float(loss.detach()) / len(rows_SCD)
+        share_S = (meeting.row_CS >= 0).sum(dim=0) / meeting.num_rows_S.clamp(min=1)
         terms: list[PeerTerm | None] = [
-            FeatureWork(row_C=meeting.row_CS[:, student], grad_CD=gradient, value=value)
+            FeatureWork(row_C=meeting.row_CS[:, student], grad_CD=gradient, value=value * float(share_S[student]))
             for student, gradient in enumerate(gradients[: len(rows_SCD)])
             if gradient is not None
         ]

@@ -70,5 +70,7 @@ def _plain_step(team: Team, method: Method, work: StepWork, optimizers: Sequence
         if optimizer is None:
             continue
         optimizer.zero_grad(set_to_none=True)
-        backward(student, forward, observation, token_weights(work.quality_P, forward.path_of_N), None)
+        backward(
+            student, forward, observation, token_weights(work.quality_P, forward.path_of_N, observation.state.num_tokens_P), None
+        )
         optimizer.step()

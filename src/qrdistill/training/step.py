@@ -122,8 +122,7 @@ def joint_step(
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
-    weights = [token_weights(weight_P, forward.path_of_N) for weight_P, forward in zip(weight_SP, forwards, strict=True)]
-    losses = team.map(_learn, forwards, observations, weights, peers, optimizers, knobs.is_open_S)
+    losses = team.map(_learn, forwards, observations, weight_SP, peers, optimizers, knobs.is_open_S)
     norms = team.map(_gradient_norm, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
     for optimizer in optimizers:
@@ -137,7 +136,9 @@ def joint_step(
     return StepResult(
         routing=routing,
         utility_PS=utility_PS,
-        label_tokens=tuple(int((weight_N > 0).sum()) for weight_N in weights),
+        label_tokens=tuple(
+            int(seen.state.num_tokens_P[w_P > 0].sum()) for seen, w_P in zip(observations, weight_SP, strict=True)
+        ),
         metrics=metrics | _student_metrics(team, losses, norms, routing, work.styles),
     )
 
@@ -219,7 +220,7 @@ def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method
 
 
 def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None) -> Wanted:
-    wish = method.peers.wish(index, meeting, len(forward.label_N)) if meeting is not None and method.peers is not None else None
+    wish = method.peers.wish(index, meeting) if meeting is not None and method.peers is not None else None
     return Wanted(
         is_learning=forward.hidden_ND.requires_grad,
         sketch=method.sketches[index],
@@ -278,15 +279,16 @@ def _learn(
     student: Student,
     forward: Forward,
     observation: Observation,
-    weight_N: Tensor,
+    weight_P: Tensor,
     peer: PeerTerm | None,
     optimizer: torch.optim.Optimizer | None,
     is_open: bool,
 ) -> dict[str, float]:
     if optimizer is not None:
-        optimizer.zero_grad(set_to_none=True)  # also of a student whose budget is used up: it must not step on old gradients
-    if optimizer is None or not is_open:
+        optimizer.zero_grad(set_to_none=True)  # also of a student that learns nothing now: it must not step on old gradients
+    if optimizer is None or not is_open or (peer is None and not weight_P.any()):
         return {"sft": 0.0, "peer": 0.0}
+    weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
     return backward(student, forward, observation, weight_N, peer)
 
 

@@ -54,7 +54,7 @@ def _sign_step(student: Student, forward: Forward, observation: Observation, qua
     weights: Sequence[torch.nn.Parameter] = [weight for _, weight in student.trainable()]
     for weight in weights:
         weight.grad = None
-    backward(student, forward, observation, token_weights(quality_P, forward.path_of_N), None)
+    backward(student, forward, observation, token_weights(quality_P, forward.path_of_N, observation.state.num_tokens_P), None)
     with torch.no_grad():
         for weight in weights:
             if weight.grad is not None:
