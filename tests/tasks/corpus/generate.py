@@ -1,4 +1,4 @@
-"""Rows whose label is true by construction: known answers in known forms, inside realistic surroundings.
+"""Rows whose verdict is true by construction: known answers in known forms, inside realistic surroundings.
 
 A row is a *surrounding* (reasoning before, talk after) around a *statement* of an answer. The label follows from how the row
 was put together: the gold answer stated last is a match, another answer stated last differs, and a statement that names no
@@ -87,22 +87,23 @@ NOTHING = (
 Spell = Callable[[random.Random], str]
 
 
-def generated(seed: int = 0, per_kind: int = 400) -> list[Row]:
+def generated(seed: int, per_kind: int) -> list[Row]:
     """`per_kind` rows of each kind."""
     rows = []
     for kind, draw in (("choice", _choice), ("yesno", _yesno), ("nli", _nli), ("number", _number), ("math", _math)):
         rng = random.Random(f"{seed}-{kind}")
-        for _ in range(per_kind):
+        for index in range(per_kind):
             gold, choices, spell_gold, spell_wrong = draw(rng)
-            response, label, why = _compose(rng, spell_gold, spell_wrong)
-            if kind == "math" and why == HEDGED:
-                label, why = "unparsed/differ", "two values are no answer, or a list that is not the one gold value"
-            rows.append(Row(kind, gold, choices, response, label, why))
+            response, verdict, reason = _compose(rng, spell_gold, spell_wrong)
+            name = f"{kind}-generated-{seed}-{index}"
+            rows.append(
+                Row(id=name, kind=kind, gold=gold, choices=choices, response=response, verdict=verdict, reason=reason)
+            )
     return rows
 
 
 def _compose(rng: random.Random, gold: Spell, wrong: Spell) -> tuple[str, str, str]:
-    """(response, label, why) of one row."""
+    """(response, verdict, reason) of one row."""
     shape = rng.choice(
         ("right", "right", "right", "right_among_wrong", "right_among_wrong", "wrong", "wrong_among_right", "hedge", "nothing")
     )

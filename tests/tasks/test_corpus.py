@@ -1,0 +1,82 @@
+"""The grader against the labelled corpus: false accepts at most 0.1%, false rejects at most 1%."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from tasks.corpus.generate import generated
+from tasks.corpus.rows import KINDS, VERDICTS, Errors, Row, errors, hand_written
+
+from qrdistill.tasks import grade
+from qrdistill.tasks.verify import grade_response
+
+MAX_FALSE_ACCEPT_FRAC = 0.001
+MAX_FALSE_REJECT_FRAC = 0.01
+ALL = [row for kind in KINDS for row in hand_written(kind)]
+
+
+def ours(row: Row) -> str:
+    return grade(kind=row.kind, gold=row.gold, choices=row.choices, response=row.response)
+
+
+def meets_the_bar(found: Errors) -> bool:
+    return found.false_accept_frac <= MAX_FALSE_ACCEPT_FRAC and found.false_reject_frac <= MAX_FALSE_REJECT_FRAC
+
+
+def test_the_corpus_is_whole():
+    counts = Counter(row.kind for row in ALL)
+    assert len(ALL) >= 1000
+    assert all(counts[kind] >= 220 for kind in KINDS), counts
+    assert len({row.id for row in ALL}) == len(ALL)
+    assert len({(row.kind, row.gold, row.choices, row.response) for row in ALL}) == len(ALL)
+    for row in ALL:
+        assert row.reason.strip(), row.id
+        assert row.verdict in VERDICTS, row.id
+        assert bool(row.choices) == (row.kind == "choice"), row.id
+
+
+def test_hand_written_rows(record_property):
+    found = errors(ALL, ours)
+    print(found.table())
+    record_property("false_accept_frac", found.false_accept_frac)
+    record_property("false_reject_frac", found.false_reject_frac)
+    assert meets_the_bar(found), found.table()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_are_true_by_construction(seed):
+    found = errors(generated(seed, per_kind=200), ours)
+    assert meets_the_bar(found), found.table()
+
+
+def last_letter_grader(row: Row) -> str:
+    """The released code's rule: the last capital letter in the text, "D" where there is none."""
+    letters = [char for char in row.response if char in "ABCDEF"] or ["D"]
+    return "match" if letters[-1] == row.gold else "differ"
+
+
+@pytest.mark.parametrize("grader", [last_letter_grader, lambda row: "match", lambda row: "unparsed"])
+def test_a_bad_grader_misses_the_bar(grader):
+    assert not meets_the_bar(errors(hand_written("choice"), grader))
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "response"),
+    [("choice", "D", ""), ("choice", "A", "A rock falls."), ("math", "(1,5)", "\\boxed{(2,5)}"), ("number", "18", "18 is even.")],
+)
+def test_famous_errors_stay_out(kind, gold, response):
+    choices = [("A", "gold"), ("B", "iron"), ("C", "wood"), ("D", "glass")] if kind == "choice" else None
+    assert grade(kind=kind, gold=gold, choices=choices, response=response) != "match"
+
+
+@pytest.mark.parametrize("row", ALL[:: len(ALL) // 200], ids=lambda row: row.id)
+def test_the_span_is_where_the_answer_was_read(row):
+    found = grade_response(row.kind, row.gold, row.choices, row.response)
+    assert found.reason
+    if found.verdict == "unparsed":
+        assert found.extracted == ""
+    else:
+        assert 0 <= found.start < found.end <= len(row.response)
+    if found.is_strict:
+        assert found.extracted
