@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tasks.corpus.generate import generated
-from tasks.corpus.rows import KINDS, VERDICTS, Errors, Row, errors, hand_written
 
 from qrdistill.tasks import grade
 from qrdistill.tasks.verify import grade_response
+from tasks.corpus.generate import generated
+from tasks.corpus.rows import KINDS, VERDICTS, Errors, Row, errors, hand_written
 
 MAX_FALSE_ACCEPT_FRAC = 0.001
 MAX_FALSE_REJECT_FRAC = 0.01

@@ -12,7 +12,7 @@ from qrdistill.progress import SILENT, Progress
 from qrdistill.store import Run
 from qrdistill.students import Student, decode, load_student
 from qrdistill.tasks.answers import extract
-from qrdistill.tasks.extract.statements import Reading
+from qrdistill.tasks.extract.records import Reading
 from qrdistill.tasks.prompts import plain_prompt
 from qrdistill.types import AnswerKind, Prediction, Question
 

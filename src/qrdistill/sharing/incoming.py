@@ -20,7 +20,7 @@ from qrdistill.errors import DataError
 from qrdistill.sharing.messages import as_lines
 from qrdistill.store import write_text
 from qrdistill.tasks.answers import extract
-from qrdistill.tasks.extract.statements import Reading
+from qrdistill.tasks.extract.records import Reading
 from qrdistill.tasks.gold import guess_kind, read_choices, read_gold
 from qrdistill.tasks.rows import read_rows, shown
 from qrdistill.types import AnswerKind

@@ -14,20 +14,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from qrdistill.tasks.extract import choice, formula, lenient, nli, yesno
+from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdicts, yesno
+from qrdistill.tasks.extract.corrections import corrections, withdrawn
+from qrdistill.tasks.extract.cues import denied, picks
 from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
-from qrdistill.tasks.extract.statements import (
-    Found,
-    Reading,
-    Refusal,
-    Statement,
-    corrections,
-    denied,
-    explicit,
-    unclosed_box,
-    withdrawn,
-)
+from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.sentences import without_courtesies
+from qrdistill.tasks.extract.statements import explicit, unclosed_box
 from qrdistill.tasks.extract.text import segments, view
 from qrdistill.types import AnswerKind
 
@@ -36,6 +30,9 @@ Reader = Callable[[str, Statement], Found]
 
 MAX_STATEMENTS = 40
 """How many explicit statements, from the end, are read; bounds the work on hostile input."""
+
+MAX_TAKEN_BACK = 8
+"""How often an answer may be taken back and replaced before the reply counts as undecided."""
 
 MAX_HEDGE = 120
 """How far behind a cue a box still belongs to the same few words."""
@@ -51,6 +48,7 @@ _BETWEEN_BOXES = re.compile(
     r"[\s$.()\[\]\\]*(?:,|;|&|/|,?[ ]?\b(?:and|or)\b)[\s$()\[\]\\]*(?:(?:maybe|possibly|perhaps)[\s$]+)?", re.IGNORECASE
 )
 
+_LABELS: frozenset[AnswerKind] = frozenset({"choice", "yesno", "nli"})
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
     "nli": nli.read,
@@ -69,8 +67,10 @@ def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
     stripped = strip(plain.text, is_math=kind == "math")
     options = Options.of(choices or ())
     found: Found = None
-    for start, end in segments(stripped.text):
-        found = _Turn(kind, options, stripped, start, end).answer()
+    turns = segments(stripped.text)
+    for start, end in turns:
+        text = stripped.text if end == len(stripped.text) else stripped.text[:end]
+        found = _Turn(kind, options, stripped, text, start).answer()
         if found is not None:
             break
     if found is None:
@@ -85,24 +85,24 @@ def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
 
 @dataclass(slots=True)
 class _Turn:
-    """One turn of a response, and how it is read."""
+    """One turn of a response, text[start:], and how it is read."""
 
     kind: AnswerKind
     options: Options
     stripped: Stripped
+    text: str
     start: int
-    end: int
+    end: int = 0
+    num_taken_back: int = 0
     weak: list[Statement] = field(default_factory=list)
     denied: list[Span] = field(default_factory=list)
 
-    @property
-    def text(self) -> str:
-        return self.stripped.text
-
     def answer(self) -> Found:
         """The final answer of this turn."""
+        self.end = len(self.text)
         if "\\" in self.text:
             self.end = unclosed_box(self.text, self.start, self.end)
+            self.text = self.text[: self.end]
         self.denied = denied(self.text, self.start, self.end, self.kind)
         statements = self.statements()
         for index in range(len(statements) - 1, -1, -1):
@@ -111,6 +111,8 @@ class _Turn:
             if statement.source == "correction" and not any(self.read(earlier) is not None for earlier in statements[:index]):
                 continue
             if isinstance(found, Reading):
+                if statement.is_conditional and self.kind in _LABELS:
+                    return Refusal("the answer is stated under a condition", found.start, found.end)
                 return self.final(found, statements, index)
             if found is not None:
                 return found
@@ -129,9 +131,11 @@ class _Turn:
             if self.start <= first <= last <= self.end
         ]
         found = boxes + explicit(self.text, self.start, self.end, self.kind)
+        self.weak = picks(self.text, self.start, self.end)
         if self.kind == "choice":
-            strong, self.weak = choice.explicit(self.text, self.start, self.end, self.options)
+            strong, weak = option_verdicts.explicit(self.text, self.start, self.end, self.options)
             found += strong
+            self.weak += weak + option_verdicts.ticked(self.text, self.start, self.end, self.options, self.stripped.ticks)
         found = sorted(
             (statement for statement in found if statement.source != "boxed" or self.is_asserted(statement)),
             key=lambda statement: statement.start,
@@ -155,11 +159,22 @@ class _Turn:
     def final(self, found: Reading, statements: list[Statement], index: int) -> Found:
         """The reading of the last statement, unless what stands around it says otherwise."""
         statement = statements[index]
-        for end in {statement.end, found.end}:
-            taken_back = withdrawn(self.text, end, self.end)
-            if taken_back >= 0:
-                return self.leniently(taken_back) or Refusal("the answer was taken back", found.start, found.end)
-        return self.alternative(found, statements, index) or self.rechecked(statement.end) or found
+        return (
+            self.taken_back(found, statement.end)
+            or self.alternative(found, statements, index)
+            or self.rechecked(statement.end)
+            or found
+        )
+
+    def taken_back(self, found: Reading, end: int) -> Found:
+        """A refusal where the answer is taken back right behind it, or what a later one replaces it by; None where it stands."""
+        for stop in {end, found.end}:
+            after = withdrawn(self.text, stop, self.end)
+            if after >= 0:
+                self.num_taken_back += 1
+                replaced = self.leniently(after) if self.num_taken_back <= MAX_TAKEN_BACK else None
+                return replaced or Refusal("the answer was taken back", found.start, found.end)
+        return None
 
     def alternative(self, found: Reading, statements: list[Statement], index: int) -> Refusal | None:
         """A refusal if a box is one of two answers ("[A] or [B]", "the answer is A or [B]")."""
@@ -199,24 +214,25 @@ class _Turn:
     def leniently(self, start: int) -> Found:
         """The answer of a turn from `start` on in which nothing is explicit."""
         is_choice = self.kind == "choice"
-        places = lenient.places(self.text, start, self.end, self.stripped.bold, is_choice)
+        end = without_courtesies(self.text, start, self.end)
+        places = lenient.places(self.text, start, end, self.stripped.bold, self.kind)
         places += [statement for statement in self.weak if statement.start >= start]
         places = sorted(filter(self.is_asserted, places), key=lambda statement: (statement.start, statement.end))
-        if is_choice and choice.restates_list(self.text, start, self.end, self.options):
+        if is_choice and option_verdicts.restates_list(self.text, start, end, self.options):
             places = [place for place in places if place.source not in {"line", "lead"}]
         for place in reversed(places):
             found = self.read(place)
             if found is not None and not self.is_denied(found.start):
-                return self.corrected(found) if place.source in {"lead", "line"} else found
+                return self.corrected(found)
         return None
 
     def corrected(self, found: Reading | Refusal) -> Found:
-        """What a bare answer is corrected to ("A. No, B."), or the answer itself."""
+        """What a bare answer is corrected to ("A. No, B."), or the answer itself unless it is taken back."""
         for correction in reversed(corrections(self.text, found.end, self.end)[-MAX_STATEMENTS:]):
             later = self.read(correction)
             if isinstance(later, Reading):
                 return later
-        return found
+        return self.taken_back(found, found.end) or found if isinstance(found, Reading) else found
 
 
 def _outside_boxes(statements: list[Statement]) -> list[Statement]:

@@ -23,12 +23,12 @@ from qrdistill.errors import DataError
 from qrdistill.tasks._math_pool import engine
 from qrdistill.tasks.answers import extract
 from qrdistill.tasks.compare.formulas import Undecided, same_answer
-from qrdistill.tasks.compare.quantity import equal, parse_quantity
+from qrdistill.tasks.compare.quantity import equal, parse_gold, parse_quantity
 from qrdistill.tasks.extract.options import Options
-from qrdistill.tasks.extract.statements import Refusal
+from qrdistill.tasks.extract.records import Refusal
 from qrdistill.types import AnswerKind, Verdict
 
-GRADER_VERSION = "2"
+GRADER_VERSION = "3"
 """Changes whenever any rule of extraction or comparison changes; saved with every verdict."""
 
 Choices = Sequence[tuple[str, str]] | None
@@ -144,7 +144,7 @@ def _compare(kind: AnswerKind, gold: str, answer: str) -> tuple[Verdict, str]:
     if kind in {"choice", "yesno", "nli"}:
         return ("match", "the same answer") if gold == answer else ("differ", f"another answer than {gold}")
     if kind == "number":
-        first, second = parse_quantity(gold), parse_quantity(answer)
+        first, second = parse_gold(gold), parse_quantity(answer)
         if first is not None and second is not None:
             return ("match", "equal numbers") if equal(first, second) else ("differ", "different numbers")
     try:

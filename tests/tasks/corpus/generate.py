@@ -96,9 +96,7 @@ def generated(seed: int, per_kind: int) -> list[Row]:
             gold, choices, spell_gold, spell_wrong = draw(rng)
             response, verdict, reason = _compose(rng, spell_gold, spell_wrong)
             name = f"{kind}-generated-{seed}-{index}"
-            rows.append(
-                Row(id=name, kind=kind, gold=gold, choices=choices, response=response, verdict=verdict, reason=reason)
-            )
+            rows.append(Row(id=name, kind=kind, gold=gold, choices=choices, response=response, verdict=verdict, reason=reason))
     return rows
 
 

@@ -1,8 +1,8 @@
 """The labelled corpus: responses with their gold answers, the verdict a careful reader gives, and why.
 
 `<kind>.jsonl` holds the rows written by hand, one line each: `id`, `kind`, `gold`, `choices` (pairs, choice questions only),
-`response`, `verdict` and `reason`. :mod:`tasks.corpus.generate` adds rows whose verdict is true by construction. Every verdict was
-decided before the grader saw the row.
+`response`, `verdict` and `reason`. :mod:`tasks.corpus.generate` adds rows whose verdict is true by construction. Every verdict
+was decided before the grader saw the row.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Errors:
     def table(self) -> str:
         """Counts by kind, the two rates and the rows that are wrong."""
         lines = [
-            f"{kind:7} {self.num_rows[kind]:5} rows, {self.num_right[kind]:5} right answers, {self.num_agreed[kind]:5} same verdict"
+            f"{kind:7} {self.num_rows[kind]:5} rows, {self.num_right[kind]:5} right answers, {self.num_agreed[kind]:5} same "
+            f"verdict"
             for kind in KINDS
         ]
         lines.append(f"false accepts {self.false_accept_frac:.3%}, false rejects {self.false_reject_frac:.3%}")

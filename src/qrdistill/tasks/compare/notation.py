@@ -68,6 +68,8 @@ _TYPED = (
 _DEGREE = re.compile(
     r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))\s*(?:[CF](?![A-Za-z]))?|\s*\\circ(?![A-Za-z])|(?<=\d)\s*degrees?\b"
 )
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|degrees?\b)")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,?\\!)(?=\d{3}(?!\d))")
 _TEXT_JOIN = re.compile(r"\\text\s*\{\s*,?\s*(and|or)\s*\}")
 _UNIT_WORD = (
@@ -98,7 +100,7 @@ def plain(text: str) -> str:
     text = _COMMAND.sub(lambda found: "" if found.group() in _DROPPED else _SAME.get(found.group(), found.group()), text)
     text = _fonts(text)
     text = text.replace("\\$", "").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&")
-    text = _DEGREE.sub(" ", text)
+    text = _DEGREE.sub(" ", _ANGLE.sub(r"(\1 \\pi / 180)", text) if _TRIGONOMETRIC.search(text) else text)
     text = _TEXT_JOIN.sub(r" \1 ", text)
     text = _LEADING_TEXT.sub("", text)
     text = _TRAILING_TEXT.sub("", text)

@@ -11,8 +11,8 @@ separators             Commas, spaces, apostrophes or underscores between groups
 fractions              3/4, \frac34, \frac{3}{4}, ¾; a whole number before a proper fraction is a mixed number:
                        1 1/2 = 1\frac{1}{2} = 1½ = 3/2.
 scientific             5e3, 5 x 10^3, 5 \times 10^{3}, 5·10³, 10^3.
-scale words            hundred, thousand, million, billion, trillion multiply; k and K after a digit mean thousand; "dozen" is
-                       also a unit (see `is_dozen`).
+scale words            hundred, thousand, million, billion, trillion multiply; k and K after a digit mean thousand, M million;
+                       "dozen" is also a unit (see `is_dozen`).
 number words           zero ... ninety-nine, hundred, thousand, million, "and", "minus"/"negative", "half", "a dozen".
 percent                The sign is kept as a flag; :func:`equal` says what it means.
 sign                   -, the Unicode minus, a dash glued to the digits, "minus", "negative"; before or after a currency sign.
@@ -64,7 +64,7 @@ _NUMBER = re.compile(
       )?
     )
     (?P<percent>[ ]?(?:\\?%|percent\b|per[ ]cent\b|percentage[ ]points?\b|pct\b))?
-    (?P<scale>(?:[ ]|[ ]?\\text\{{[ ]?)?(?:(?i:hundred|thousand|million|billion|trillion|dozens?)\b)|[kK](?![\w/]))?
+    (?P<scale>(?:[ ]|[ ]?\\text\{{[ ]?)?(?:(?i:hundred|thousand|million|billion|trillion|dozens?)\b)|[kKM](?![\w/]))?
     """,
     re.VERBOSE,
 )
@@ -110,6 +110,17 @@ def parse_quantity(text: str) -> Quantity | None:
     if rest.endswith("."):
         rest = rest[:-1].rstrip()
     return quantity if not rest else None
+
+
+_COUNTED = re.compile(r"(?:[ ][A-Za-z][A-Za-z-]+){1,4}\.?")
+
+
+def parse_gold(text: str) -> Quantity | None:
+    """The quantity a gold answer states, with or without what is counted ("25 apples")."""
+    quantity = parse_quantity(text)
+    if quantity is None and (found := scan_quantity(text, 0)) and _COUNTED.fullmatch(text, found[1]):
+        return found[0]
+    return quantity
 
 
 def scan_quantity(text: str, start: int) -> tuple[Quantity, int] | None:

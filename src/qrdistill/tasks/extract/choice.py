@@ -19,7 +19,8 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract.options import Options, label_pattern
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement, sentence_end
+from qrdistill.tasks.extract.records import EXPLICIT, Found, Reading, Refusal, Statement, sentence_end
+from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf"
@@ -49,7 +50,8 @@ _STRAY = re.compile(r"[(\[]?(?P<label>[A-Z])(?![\w'-])[)\]]?[\s*`\"'}$\\]*(?:$|[
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _ORDINAL = re.compile(rf"(?:the[ ])?(?P<rank>{'|'.join(_ORDINALS)}|last)[ ](?:option|choice|one|answer)\b", re.IGNORECASE)
 _JOIN = re.compile(
-    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[ ]?[/&|+][ ]?|,[ ])(?:(?:possibly|maybe"
+    r"[\s\"'*`)\]}$\\]*(?P<join>,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as|through|thru|to)[ ]|[ ]?[/&|+][ ]?"
+    r"|,[ ])(?:(?:possibly|maybe"
     r"|perhaps|also|even|either|option|choice|answer|letter|potentially|equally)[ ,]{1,2}){0,3}(?:[\"'*`$]|\\[(\[])*",
     re.IGNORECASE,
 )
@@ -58,59 +60,38 @@ _NEW_CLAUSE = re.compile(
     r"|represents|would)\b",
     re.IGNORECASE,
 )
-_VERDICT = re.compile(
-    r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed"
-    r"|probably|definitely|actually|obviously|likely)[ ])?"
-    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:only|single|most"
-    r"|one)[ ])?(?:correct|right|best|appropriate|accurate|suitable|likely|true|final|logical)(?P<noun>[ ](?:answer|option"
-    r"|choice|response|one|selection|statement))?)\b(?![ ](?:about|that|for|in|only|but))",
-    re.IGNORECASE,
-)
-_PICK = re.compile(
-    r"\b(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ])?(?:therefore[ ]"
-    r"|thus[ ])?(?:choose|chose|pick|select|go[ ]with|going[ ]with|went[ ]with|answer|settle[ ]on|conclude[ ]with|vote[ ]for"
-    r"|guess)[ ]"
-    r"|(?:^|(?<=[.!?][ ]))(?:choose|select|pick|go[ ]with)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}(?:$|[.\n]))"
-    r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us"
-    r"|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
-    r"|\b(?:makes|making)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}[ ](?:the[ ])?(?:only[ ]|most[ ])?(?:correct|right|best))",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CORRECT_OPTION = re.compile(
-    r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked"
-    r"|logical|sensible|plausible|reasonable|probable|closest)[ ](?:option|choice|letter|selection|pick|guess|label|statement"
-    r"|response|alternative)s?"
-    r"(?:[ ](?:here|for|to|from|among|in|that|which|letter)\b[^.:;?!\n]{0,60}?)?[ ]?(?:is|would[ ]be|must[ ]be|should[ ]be"
-    r"|will[ ]be|has[ ]to[ ]be|:|=|[-\u2013\u2014](?=\s))"
-    r"|^[ *_#>]*(?:option|choice|letter|selection)[ ]?[*_]*:)[\s:*_]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CUT = re.compile(r"[\n!?;]")
-_LISTED = r"\b(?:or|and|nor|neither|either|both)[ ]$|(?:^|[^\w])LABEL[)\]]?,[ ]$"
 _TAGGED = r"[\s,]*[(\[](?:option|choice|answer)?[ ]?(LABEL)[)\]]"
-_SUBJECT_LABEL = (
-    r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
+_WORD = re.compile(r"[\w$]\S*")
+_REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
+_TEXT_REASON = re.compile(
+    r"[\s*_`\"')]*[,:;\u2014\u2013-]?[ ]*(?:because|since|as[ ](?:it|the|they|this)|due[ ]to|given[ ]that)\b", re.IGNORECASE
 )
-_SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?=\())[ ]?\(?(?P<text>[^\n]{1,120}?)\)?$"
-_SUBJECT_TEXT = re.compile(
-    r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]*(?P<text>(?:(?:the"
-    r"|an?)[ ])?[^.,:\n]{1,100})$",
+_PASSIVE = re.compile(
+    r"[ ]*(?:(?:\w+ly|most|best|usually|often)[ ])?(?:\w+ed|made|known|given|found|seen|done|driven|built|kept|because"
+    r"|due)(?:[ ]\w+ly)?[ ](?:by|as|in|at|from|on|to|with|of)\b[ ]?",
     re.IGNORECASE,
 )
-_NAMED_LAST = (
-    r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in"
-    r"|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
-    r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
+_PLACED = re.compile(
+    r"\b(?:by|as|in|into|at|inside|from|called|named|with|using|through|off|see|find|needs?|uses?|choose|buy|have|be|causes?"
+    r"|produces?|releases?|absorbs?|contains?|forms?|shows?|represents?|requires?)[ ]+(?:(?:an?"
+    r"|the)[ ])?$",
+    re.IGNORECASE,
 )
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
-_REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
+_ABOUT_LABEL = r"[\s*_(\[-]*(?:(?:option|choice|answer|letter)[ ])?[(\[]?LABEL[)\].:]?[ ](?:is|are|was|says|would)\b"
+_OR = re.compile(r"\b(?:or|and|not|if|whether|like)\b|n't\b|\?", re.IGNORECASE)
+_TAG_AT_END = r"[(\[](?:option|choice|answer|letter)?[ ]?(?P<label>LABEL)[)\]][\s.!*_]*$"
+_SPECIES = re.compile(r"\.[ ](?:coli|elegans|difficile|albicans|botulinum|tetani|thaliana|melanogaster)\b")
+_BEGINS_LIST = re.compile(r"\b(?:let's|options?|choices|consider|step|analy[sz]e|evaluate|look)\b[^\n:]*:\s*$", re.IGNORECASE)
+_LISTS = re.compile(r"(?<![(\w])[A-Za-z1-9][).:][ ]+\w")
+_CLOSES_WITH = (
+    r"\w{2}(?:[ ]?[:\u2014\u2013-]|[,;]?[ ](?:so|therefore|thus|hence|meaning|making[ ]it))[ ]+(?:(?:it's|it[ ]is"
+    r"|option|choice|the[ ]answer[ ]is)[ ])?[(\[\"']?(?P<label>LABEL)[)\]\"']?[\s.!*_]*$"
+)
+_LAST_NUMBER = re.compile(r"[-+]?[$\u20ac\u00a3]?[ ]?\d[\d,./]*(?:[ ]?(?:%|[A-Za-z]+))?[\s.!*_]*$")
+_DENIES = re.compile(r"\b(?:not|nor|neither|never|wrong|incorrect|ruled?[ ]out|eliminated?|cannot|false)\b|n't\b", re.IGNORECASE)
 _DENIED_LABEL = re.compile(
     r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect"
     r"|wrong|not|false|no(?!,|[ ]wait)|n't|isn't|invalid|unlikely)\b",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(
-    r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
     re.IGNORECASE,
 )
 
@@ -118,18 +99,27 @@ _UNSURE = re.compile(
 def read(text: str, statement: Statement, options: Options) -> Found:
     """The option a statement names, as its label."""
     start, end = statement.start, statement.end
-    if statement.source in {"emphasis", "sentence"}:
+    if statement.source == "emphasis":
         return None
+    if statement.source == "sentence":
+        return _sentence(text, statement, options)
+    if statement.source == "predicate":
+        passive = _PASSIVE.match(text, start, end)
+        start = passive.end() if passive else start
+        if _others_in_sentence(text, start, end, options):
+            return None
     at, named = _first_name(text, start, end, options)
     if named is None:
         return _otherwise(text, at, statement, options)
     label, stop, is_label = named
+    has_text = False
     line_end = text.find("\n", stop)
     line_end = len(text) if line_end < 0 else line_end
     if is_label:
         if options.other_text_follows(text, stop, end if statement.is_exact else max(end, line_end), label):
             return Refusal("the label and the text name different options", at, end)
-        stop = _own_text_end(text, stop, end if statement.is_exact else max(end, line_end), options, label)
+        named_twice = _own_text_end(text, stop, end if statement.is_exact else max(end, line_end), options, label)
+        has_text, stop = named_twice > stop, named_twice
     else:
         tagged = re.compile(_TAGGED.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).match(text, stop, end)
         if tagged and options.canonical(tagged.group(1)) != label:
@@ -138,10 +128,14 @@ def read(text: str, statement: Statement, options: Options) -> Found:
     end = max(end, sentence_end(text, stop, line_end)) if is_label and not statement.is_exact else end
     if _joined(text, stop, end, options, label):
         return Refusal("more than one option is named", at, end)
-    is_lenient = statement.source in {"line", "lead", "bold"} and not (is_label and _is_contrasted(text[stop:end], options))
+    is_lenient = statement.source in {"line", "lead", "bold", "predicate"} and not (
+        is_label and _is_contrasted(text[stop:end], options)
+    )
     if is_lenient and not _stands_alone(text, stop, end, statement, is_label):
-        return None
-    return Reading(label, at, stop, is_label and statement.source in {"cue", "boxed", "tag", "json"})
+        is_titled = is_label and has_text and statement.source == "lead" and not _discusses(text, stop, end, options)
+        if not is_titled:
+            return None
+    return Reading(label, at, stop, is_label and statement.source in EXPLICIT)
 
 
 def _first_name(text: str, start: int, end: int, options: Options) -> tuple[int, tuple[str, int, bool] | None]:
@@ -192,10 +186,68 @@ def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label
     """Whether a lenient place holds an answer and nothing that makes it something else: a label may be followed by its reason."""
     rest = text[stop:end]
     if not rest.strip(" .!*_`\"')]}$\\:,;"):
-        return True
-    if statement.source == "bold" or not is_label or _DENIED_LABEL.match(rest):
+        return not (is_label and _BEGINS_LIST.search(text, 0, statement.start))
+    if statement.source in {"bold", "predicate"} or _DENIED_LABEL.match(rest) or _SPECIES.match(rest):
         return False
+    if is_label and _LISTS.search(rest):
+        return False
+    if not is_label:
+        is_yes_or_no = text[statement.start : stop].strip(" *_`\"'").casefold() in {"yes", "no", "true", "false"}
+        return bool((_REASON if is_yes_or_no else _TEXT_REASON).match(rest))
     return text[stop - 1] in ")]" or bool(_REASON.match(rest))
+
+
+def _others_in_sentence(text: str, at: int, end: int, options: Options) -> bool:
+    """Whether the sentence around a place names more than one option by its text, or is about an option's label."""
+    start = max(text.rfind(stop, 0, at) for stop in (". ", "! ", "? ", "\n")) + 1
+    about = re.compile(_ABOUT_LABEL.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE)
+    return bool(about.match(text, start, at)) or len(_written(text, start, sentence_end(text, end, len(text)), options)) > 1
+
+
+def _written(text: str, start: int, end: int, options: Options) -> dict[int, tuple[int, int]]:
+    """Options written out in text[start:end]: index -> (start, end) of the last time."""
+    found: dict[int, tuple[int, int]] = {}
+    at = start
+    for word in _WORD.finditer(text, start, min(end, start + 1000)):
+        if word.start() < at:
+            continue
+        written = options.text_at(text, word.start(), end)
+        if written:
+            found[written[0]] = (word.start(), written[1])
+            at = written[1]
+    return found
+
+
+def _sentence(text: str, statement: Statement, options: Options) -> Found:
+    """The option that the last sentence ends with: "meiosis (option B)", or its text where nothing else was said."""
+    start, end = statement.start, statement.end
+    tag = re.compile(_TAG_AT_END.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).search(text, start, end)
+    if _DENIES.search(text, start, end) or len(written := _written(text, start, end, options)) > 1:
+        return None
+    if tag and len(re.findall(r"[(\[]\w{1,2}[)\]]", text[start:end])) == 1:
+        return Reading(options.canonical(tag.group("label")), tag.start("label"), tag.end("label"), False)
+    closing = re.compile(_CLOSES_WITH.replace("LABEL", label_pattern(options.labels))).search(text, start, end)
+    if closing and closing.group("label") in options.labels and not written and not _OR.search(text, start, end):
+        return Reading(closing.group("label"), *closing.span("label"), False)
+    if not (statement.is_exact and is_plain_claim(text, start, Sentence(start, end, "."))):
+        return None
+    number = _LAST_NUMBER.search(text, start, end)
+    if number and (named := options.number_at(text, number.start(), end)) is not None:
+        return Reading(options.labels[named], number.start(), end, False)
+    if not written:
+        return None
+    index, (first, last) = written.popitem()
+    if text[last:end].strip(" .!*_`\"'") or not _PLACED.search(text, start, first):
+        return None
+    return Reading(options.labels[index], first, last, False)
+
+
+def _discusses(text: str, stop: int, end: int, options: Options) -> bool:
+    """Whether what follows a label with its text denies it, or goes on to another label with its text."""
+    if _DENIES.search(text, stop, sentence_end(text, stop, end)):
+        return True
+    later = re.compile(rf"(?<!\w)(?P<label>{label_pattern(options.labels)})[).:]+[ ]")
+    return any(options.text_at(text, label.end(), len(text)) for label in later.finditer(text, stop))
 
 
 def _is_contrasted(rest: str, options: Options) -> bool:
@@ -263,70 +315,3 @@ def _mentioned(text: str, start: int, statement: Statement, options: Options) ->
     if last_written and re.search(r"\b(?:not|nor|neither|cannot)\b|n't\b", text[start:end]):
         return None
     return last_written
-
-
-def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[Statement], list[Statement]]:
-    """Statements in the forms only choices have: (explicit ones, weaker ones that count where nothing is explicit).
-
-    Explicit: "the correct option is B", "B is the correct answer". Weaker: "I choose B", "B is correct".
-    """
-    strong: list[Statement] = []
-    weak: list[Statement] = []
-    for pattern, found in ((_CORRECT_OPTION, strong), (_PICK, weak)):
-        for cue in pattern.finditer(text, start, end):
-            close = sentence_end(text, cue.end(), end)
-            if not _UNSURE.search(text[max(start, cue.start() - 60) : cue.start()]) and not text.startswith("?", close):
-                found.append(Statement(cue.end(), close, "cue" if found is strong else "conclusion"))
-    for naming in re.finditer(_NAMED_LAST.replace("LABEL", label_pattern(options.labels)), text[start:end], re.IGNORECASE):
-        if not _UNSURE.search(text[max(start, start + naming.start() - 60) : start + naming.start()]):
-            weak.append(Statement(start + naming.start("label"), start + naming.end("label"), "conclusion", True))
-    for verdict in _VERDICT.finditer(text, start, end):
-        span = _subject(text, max(start, verdict.start() - 160), verdict.start(), options)
-        if span and not _UNSURE.search(text[max(start, span[0] - 40) : span[0]]):
-            if verdict.group("noun") or verdict.group("noun2"):
-                strong.append(Statement(*span, "cue", True))
-            else:
-                weak.append(Statement(*span, "conclusion", True))
-    return strong, weak
-
-
-def restates_list(text: str, start: int, end: int, options: Options) -> bool:
-    """Whether several lines begin with options and differ: the list written out again, or discussed one by one.
-
-    A first line that is an answer and nothing else, set off by an empty line, is one all the same.
-    """
-    lines = list(_LINE.finditer(text, start, end))
-    answers: list[tuple[str, bool]] = []
-    for line in lines:
-        found = read(text, Statement(*line.span(), "line", True), options)
-        if isinstance(found, Reading):
-            answers.append((found.value, not text[found.end : line.end()].strip(" .!*_`\"')]}$\\:,;")))
-    exact = {label for label, is_exact in answers if is_exact}
-    is_set_off = bool(answers) and answers[0][1] and text[lines[0].end() : lines[0].end() + 2] == "\n\n"
-    return len(exact) > 1 or (len({label for label, _ in answers}) > 1 and not is_set_off)
-
-
-def _subject(text: str, start: int, end: int, options: Options) -> tuple[int, int] | None:
-    """The option that is the subject of "... is the correct answer", which ends at `end`."""
-    start = max([start, *(cut.end() for cut in _CUT.finditer(text, start, end))])
-    before = text[start:end]
-    pattern = label_pattern(options.labels)
-    label = re.search(_SUBJECT_LABEL.replace("LABEL", pattern), before, re.IGNORECASE)
-    if label:
-        spelled = label.group("label")
-        is_marked = len(label.group("what")) > len(spelled) or spelled in options.labels
-        if not is_marked or re.search(_LISTED.replace("LABEL", pattern), before[: label.start("what")], re.IGNORECASE):
-            return None
-        return start + label.start("label"), start + label.end("label")
-    titled = re.search(_SUBJECT_TITLED.replace("LABEL", pattern), before)
-    if titled:
-        own = options.text_at(before + ".", titled.start("text"), len(before) + 1)
-        is_own = own and options.labels[own[0]] == options.canonical(titled.group("label")) and own[1] >= titled.end("text") - 1
-        if is_own or own:
-            return (start + titled.start("label"), start + titled.end("label")) if is_own else None
-    clause = _SUBJECT_TEXT.search(before)
-    if clause:
-        own = options.text_at(before + ".", clause.start("text"), len(before) + 1)
-        if own and own[1] >= len(before.rstrip(" *\"'`")):
-            return start + clause.start("text"), end
-    return None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract import number
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by"
@@ -56,6 +56,7 @@ _COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqr
 _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
+_UNITS_ONLY = re.compile(r"[ ]*(?:(?!(?:is|are|was|were|has|have|or|and|then|so)\b)[A-Za-z\u00b0]+[ ]?){0,3}(?<!\bof)[\s.*_`!]*")
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
     r"|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
@@ -90,11 +91,11 @@ def is_hedged_box(text: str, start: int, box: Statement, end: int) -> bool:
 def read(text: str, statement: Statement) -> Found:
     """The answer a statement gives, as written."""
     if statement.source == "sentence":
-        return None
+        return number.read(text, statement)
     start, end = statement.start, statement.end
     if statement.source in {"boxed", "tag", "json"}:
         return _whole(text, start, end, statement.source)
-    if statement.source in {"line", "lead", "bold", "emphasis"}:
+    if statement.source in {"line", "lead", "bold", "emphasis", "predicate"}:
         return _alone(text, statement)
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
@@ -176,6 +177,14 @@ def _joined(text: str, content: tuple[int, int, int], end: int, is_strict: bool)
 def _last_of(text: str, inner: list[tuple[int, int, int]], end: int) -> Found:
     """The formula a clause of words ends in."""
     start, close, after = inner[-1]
+    first = len(inner) - 1
+    while first and _JOIN.fullmatch(text, inner[first - 1][2], text.rindex(_opener(text, inner[first][0]), 0, inner[first][0])):
+        first -= 1
+    if first < len(inner) - 1:
+        lead = text[inner[first - 1][2] if first else 0 : inner[first][0]].rstrip("\\($[ ")
+        if not re.search(r"(?:\b(?:is|are|equals|be)|=|:)$", lead):
+            return None
+        return Reading(", ".join(text[begin:stop].strip() for begin, stop, _ in inner[first:]), inner[first][0], close, False)
     if len(inner) > 1:
         between = text[inner[-2][2] : start].rstrip("\\($[ ")
         if not re.search(r"(?:\b(?:is|are|equals|be|of)|=|:)$", between):
@@ -209,6 +218,19 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     return number.read(text, Statement(start, end, statement.source, False))
 
 
+def _opener(text: str, start: int) -> str:
+    """The delimiter that opens the formula whose content begins at `start`."""
+    return next(opener for opener in _OPENERS if text.endswith(opener, 0, start))
+
+
+def _without_closer(value: str) -> str:
+    r"""A part of a formula without the delimiter that closes the whole ("2 \]" of "\[ x = 1 + 1 = 2 \]")."""
+    for opener, closer in _OPENERS.items():
+        if value.endswith(closer) and (value.count("$") % 2 if "$" in closer else opener not in value):
+            return value.removesuffix(closer).rstrip(" .")
+    return value
+
+
 def is_formula(value: str) -> bool:
     """Whether a text holds nothing but mathematics (functions and units included)."""
     return not _WORDS.search(_FUNCTION.sub(" ", value)) and any(char.isalnum() or char == "\\" for char in value)
@@ -217,11 +239,13 @@ def is_formula(value: str) -> bool:
 def _alone(text: str, statement: Statement) -> Found:
     """A line or bold text that is a formula and nothing else."""
     value = text[statement.start : statement.end].strip(" .*_`")
+    if statement.source == "predicate":
+        value = _without_closer(value)
     start = text.index(value, statement.start) if value else statement.start
     opened = _OPEN.match(text, start)
     if opened and (content := _formula(text, opened)) is not None:
-        rest = text[content[2] : statement.end].strip(" .*_`")
-        return Reading(text[content[0] : content[1]].strip(), content[0], content[1], False) if not rest else None
+        is_whole = _UNITS_ONLY.fullmatch(text, content[2], statement.end)
+        return Reading(text[content[0] : content[1]].strip(), content[0], content[1], False) if is_whole else None
     if not value or not is_formula(value) or re.match(r"(?:step\b|\d{1,2}[.)]$)", value, re.IGNORECASE):
         return None
     if any(char.isdigit() for char in value) or "=" in value:

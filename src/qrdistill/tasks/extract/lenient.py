@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.statements import MAX_CLAUSE, Source, Statement
+from qrdistill.tasks.extract.cues import is_unsure
+from qrdistill.tasks.extract.records import MAX_CLAUSE, Source, Statement
+from qrdistill.tasks.extract.sentences import Sentence, predicate, sentences
+from qrdistill.types import AnswerKind
 
 MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
@@ -25,22 +28,31 @@ _CONCLUSION = re.compile(
 _PRONOUN = re.compile(
     r"[\s*_]*(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)[ ,:]*", re.IGNORECASE
 )
-_TITLES = r"(?:final|solution|response|output|result|prediction|conclusion|verdict|value|therefore|thus|hence|so"
 _ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
-_TITLE = re.compile(rf"[\s*_>#-]*(?:A|(?:grand[ ])?total(?:[ ]\w+)?|{_TITLES}))[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
-_CHOICE_TITLE = re.compile(rf"[\s*_>#-]*{_TITLES})[ ]?:[\s*_]*|{_ARROW}", re.IGNORECASE)
+_TITLE = re.compile(
+    r"[\s*_>#-]*(?!(?:note|example|hint|given|known|let|where|question|problem|q|premise|hypothesis|context|options?|choices|source|references?|see|page|figure"
+    r"|table|grade|vitamin|section|part|chapter|group|team|plan|type|version|date|time|year|confidence|score"
+    r"|difficulty)\b)(?:[^\s:|][^:|?!.\n]{1,60}?)[*_]*[ ]?:[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|" + _ARROW,
+    re.IGNORECASE,
+)
+"""What may stand before the value in a last line: "Total cost:", "In short:", "A:", an arrow."""
+_BULLET = re.compile(r"\s*(?:(?:[-*\u2022>+]|#{1,6})[ ]+)*")
+_RESULT_ROW = re.compile(
+    r"answer|total|result|final|sum\b|label|verdict|overall|altogether|combined|remaining|left\b|difference|average|profit|correct|conclusion|so\b|therefore",
+    re.IGNORECASE,
+)
+_TITLED_NUMBER = re.compile(r"[^:\n]{1,60}:[^\d\n]{0,6}\d[\d.,]*(?:[ ][A-Za-z]+){0,3}[\s.*_]*$", re.MULTILINE)
 _INNER = re.compile(
     r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:sure|think|believe|guess|say|confident)(?:[ ]that)?)[ ](?:it|this"
     r"|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
-_SENTENCE_STOP = re.compile(r"(?<!\d)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
 
 
-def places(text: str, start: int, end: int, bold: list[tuple[int, int]], is_choice: bool) -> list[Statement]:
+def places(text: str, start: int, end: int, bold: list[tuple[int, int]], kind: AnswerKind) -> list[Statement]:
     """The lenient places of text[start:end], in order."""
-    found = _lines(text, start, end, is_choice)
+    found = _lines(text, start, end, kind)
     found += _bold(text, start, end, bold)
     found += _conclusions(text, start, end)
     found.sort(key=lambda statement: (statement.start, statement.end))
@@ -65,10 +77,10 @@ def _ends_something(text: str, stop: int, end: int) -> bool:
     return not rest.strip(" *_.!:)\"'$") or rest.lstrip(" *_\"')")[:1] in {".", "!"}
 
 
-def _lines(text: str, start: int, end: int, is_choice: bool) -> list[Statement]:
+def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
     """The first and the last line that are not empty (one and the same is offered as both).
 
-    A title such as "Total:" or "A:" before the value is left out (in a choice question "A:" is a label).
+    The last one is offered without a title such as "Total:" too (in a choice question "A:" is a label), of a table its last cell.
     """
     lines = [
         (line.start(), line.end())
@@ -78,39 +90,38 @@ def _lines(text: str, start: int, end: int, is_choice: bool) -> list[Statement]:
     lines = [(first, last) for first, last in lines if text[first:last].strip(" `*-=_#~")]
     if not lines:
         return []
+    lines = [(_BULLET.match(text, first, last).end(), last) for first, last in lines]  # type: ignore[union-attr]
     first, last = lines[-1]
-    title = (_CHOICE_TITLE if is_choice else _TITLE).match(text, first, last)
     lead_start, lead_end = lines[0]
-    return [
+    found = [
         Statement(lead_start, min(lead_end, lead_start + MAX_CLAUSE), "lead"),
-        Statement(title.end() if title else max(first, last - MAX_CLAUSE), last, "line"),
+        Statement(max(first, last - MAX_CLAUSE), last, "line"),
     ]
+    title = _TITLE.match(text, first, last)
+    if title and len(lines) > 1 and _TITLED_NUMBER.match(text, *lines[-2]) and not _RESULT_ROW.search(title.group()):
+        title = None  # an entry of a list
+    if title and not (kind == "choice" and title.group().strip(" *_>#-").startswith("A:")):
+        found.append(Statement(title.end(), last, "line", True))
+    row = text[first:last].strip()
+    if row.startswith("|") and row.endswith("|") and row.count("|") > 2:
+        header = text[lines[max(0, len(lines) - 3)][0] : first]
+        if kind in {"yesno", "nli"} or _RESULT_ROW.search(row.split("|")[1] + header):
+            close = text.rindex("|", first, last)
+            found.append(Statement(text.rindex("|", first, close) + 1, close, "line", True))
+    return found
 
 
 def last_conclusion(text: str, start: int, end: int) -> Statement | None:
     """The last sentence of text[start:end] as a conclusion, if it is one."""
-    sentences = _sentences(text, start, end)
-    found = _openings(text, sentences[-1:])
+    found = _openings(text, sentences(text, start, end)[-1:])
     return found[-1] if found else None
 
 
-def _sentences(text: str, start: int, end: int) -> list[tuple[int, int, str]]:
-    """(start, end, stop mark) of each sentence or line."""
-    found, begin = [], start
-    for stop in _SENTENCE_STOP.finditer(text, start, end):
-        if text[begin : stop.start()].strip():
-            found.append((begin, stop.start(), stop.group()))
-        begin = stop.end()
-    if text[begin:end].strip():
-        found.append((begin, end, ""))
-    return found
-
-
-def _openings(text: str, sentences: list[tuple[int, int, str]]) -> list[Statement]:
+def _openings(text: str, parts: list[Sentence]) -> list[Statement]:
     """Sentences that open with a conclusion; one that asks a question does not conclude."""
     found = []
-    for first, last, stop_mark in sentences:
-        if stop_mark == "?":
+    for first, last, stop in parts:
+        if stop == "?":
             continue
         for pattern, source in _OPENINGS:
             opening = pattern.match(text, first, last)
@@ -119,21 +130,24 @@ def _openings(text: str, sentences: list[tuple[int, int, str]]) -> list[Statemen
                 break
         else:
             inner = _INNER.search(text, first, last)
-            if inner and inner.end() < last:
+            if inner and inner.end() < last and not is_unsure(text, inner.start(), first):
                 found.append(Statement(inner.end(), last, "pronoun"))
     return found
 
 
 def _conclusions(text: str, start: int, end: int) -> list[Statement]:
-    """Concluding sentences among the last few, and the very last sentence as a place of its own."""
-    sentences = _sentences(text, start, end)
-    found = _openings(text, sentences[-MAX_SENTENCES:])
-    if not sentences:
+    """Concluding sentences among the last few, and the very last sentence: as a whole, and what it says of its subject."""
+    parts = sentences(text, start, end)
+    found = _openings(text, parts[-MAX_SENTENCES:])
+    if not parts:
         return found
-    first, last, stop_mark = sentences[-1]
+    first, last, stop = parts[-1]
     is_within_line = text[text.rfind("\n", start, first) + 1 : first].strip()
-    if len(sentences) > 1 and stop_mark != "?" and is_within_line:
+    if len(parts) > 1 and stop != "?" and is_within_line:
         found.append(Statement(first, last, "bold", True))
-    if stop_mark not in {"?", ""}:
-        found.append(Statement(first, last, "sentence"))
+    if stop != "?":
+        found.append(Statement(first, last, "sentence", is_exact=len(parts) == 1))
+    said = predicate(text, start, parts[-1])
+    if said is not None:
+        found.append(Statement(*said, "predicate", True))
     return found

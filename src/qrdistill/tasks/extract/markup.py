@@ -1,8 +1,8 @@
 r"""Markup out of the way: what was bold or boxed is remembered, the marks themselves are removed.
 
 Bold, italic and code marks go in every kind of answer. The LaTeX wrappers ``\boxed{...}``, ``\text{...}`` and their like go
-too, except where the answer is mathematics and they may mean something. What is left reads like plain text ("The answer is B or
-C."), so the rules of reading need not know about markup.
+too, except where the answer is mathematics and they may mean something. What is struck through is gone, ticks and crosses are
+remembered. What is left reads like plain text ("The answer is B or C."), so the rules of reading need not know about markup.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from qrdistill.tasks.extract.text import CROSS, TICK
 
 Span = tuple[int, int]
 
@@ -27,6 +29,12 @@ _WRAPPER = re.compile(
     r"\\(?P<name>boxed|fbox|framebox|text|textbf|textit|textrm|textsf|texttt|emph|mathbf|mathrm|mathit|mathsf|mathtt|bm"
     r"|boldsymbol|mbox)[ ]?\{"
 )
+_HTML = re.compile(
+    r"</?(?:[biup]|(?i:strong|em|span|div|code|mark|center|h[1-6]|ul|ol|li|details"
+    r"|summary))(?:[ ][^<>\n]{0,80})?/?>"
+)
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}?~~")
+_MARKS = re.compile(f"[{TICK}{CROSS}]")
 _BOX_NAMES = frozenset({"boxed", "fbox", "framebox"})
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
@@ -39,6 +47,8 @@ class Stripped:
     removed: Sequence[Span]
     bold: list[Span]
     boxes: list[Span]
+    ticks: Sequence[tuple[int, bool]] = ()
+    """Where ticks (True) and crosses (False) stood."""
 
     def before(self, index: int) -> int:
         """The offset in the text before of a character of the stripped text."""
@@ -57,6 +67,11 @@ def strip(text: str, is_math: bool) -> Stripped:
     for mark in marks:
         first, last = mark.span(mark.lastgroup or 0)
         removed += [(mark.start(), first), (last, mark.end())]
+    removed += [
+        mark.span() for pattern, sign in ((_HTML, "<"), (_STRUCK, "~~")) if sign in text for mark in pattern.finditer(text)
+    ]
+    ticks = [] if text.isascii() else list(_MARKS.finditer(text))
+    removed += [tick.span() for tick in ticks]
     boxes: list[Span] = []
     if not is_math and "\\" in text:
         wrappers, boxes = _wrappers(text)
@@ -70,7 +85,9 @@ def strip(text: str, is_math: bool) -> Stripped:
         end = stop
     kept.append(text[end:])
     bold = [mark.span(mark.lastgroup or 0) for mark in bold_marks]
-    return Stripped("".join(kept), removed, _shifted(bold, removed), _shifted(boxes, removed))
+    places = _shifted([tick.span() for tick in ticks], removed)
+    marked = [(place[0], tick.group() == TICK) for place, tick in zip(places, ticks, strict=True)]
+    return Stripped("".join(kept), removed, _shifted(bold, removed), _shifted(boxes, removed), marked)
 
 
 def closing_braces(text: str, start: int, end: int) -> dict[int, int]:

@@ -4,34 +4,36 @@ Rules: three vocabularies, each whole: entailment / contradiction / neutral (and
 true / false / neither; yes / no / maybe. "Inconclusive", "undetermined", "unknown", "cannot be determined" and "neither
 entailed nor contradicted" are neutral. Only the first vocabulary's nouns are strict. "not entailment" names no label unless it
 goes on ("but neutral"). Without an explicit statement: a reply or last line that is only the label, a bold one that stands
-alone, a reply that opens with the label and a stop, or a concluding sentence that names exactly one label and denies none.
+alone, a reply that opens with the label and a stop, or a concluding or last sentence about the pair that asserts exactly one
+label, those it denies ("does not entail it; it contradicts it") left out.
 """
 
 from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import EXPLICIT, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just"
-    r"|indeed|actually|that|a|an|the|is|of|one[ ]of"
-    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|i[ ]think|i[ ]believe"
-    r"|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|it[ ]is|(?!only|early|daily|family|reply|july"
-    r"|italy|ugly|holy)[a-z]{2,12}ly|[a-c0-2][.):](?=[ ]))\b)+",
+    r"|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])"
+    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed"
+    r"|actually|that|this|it|a|an|the|is|of|one[ ]of|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as"
+    r"|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's"
+    r"|towards?|as|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _LABELS = {
     "entailment": r"entail(?:ment|s|ed|ing)?|true|yes",
     "contradiction": r"contradict(?:ion|s|ory|ed|ing)?|false|no",
-    "neutral": r"neutral(?:ity)?|neither|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated"
-    r"|uncertain|not[ ]enough[ ]information|(?:can(?:not|'t)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know"
-    r"|verified)",
+    "neutral": r"neutral(?:ity)?|neither|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated|uncertain"
+    r"|(?:not[ ]enough|insufficient)[ ]information"
+    r"|(?:can(?:not|'t|[ ]not)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know|verified|confirmed|concluded)",
 }
 _NEITHER = (
-    r"neither[ ](?:an?[ ])?(?:entail\w*|true|contradict\w*|false)(?:[ ](?:by"
-    r"|the)\b[^.,;\n]{0,30}?)?[ ]n?or[ ](?:an?[ ])?(?:entail\w*|false|contradict\w*|true)"
+    r"neither[ ](?:an?[ ]|the[ ])?(?:\w+[ ])?(?:entail\w*|true|contradict\w*|false)(?:[ ](?:by"
+    r"|the)\b[^.,;\n]{0,30}?)?[ ]n?or[ ](?:an?[ ])?"
+    r"(?:is[ ]it[ ]|does[ ]it[ ])?(?:entail\w*|false|contradict\w*|true)"
 )
 _WORD = re.compile(
     rf"(?P<not>(?:not|n't|no|non)\b[\s\"'*`-]*(?:an?[ ])?[\"'*`]*)?(?:(?P<both>{_NEITHER})|"
@@ -39,26 +41,52 @@ _WORD = re.compile(
     + r")\b(?![\w'-]*\w)",
     re.IGNORECASE,
 )
+_SAID = {
+    "entailment": r"entail\w*|(?:follow|derive)\w*[ ](?:\w+ly[ ])?from[ ]the[ ](?:premise|context|passage|first)"
+    r"|(?:implied|supported|guaranteed)[ ]by[ ]the[ ](?:premise|context|passage|first)",
+    "contradiction": r"contradict\w*|(?:conflict|clash)\w*[ ]with|(?:inconsistent|incompatible)[ ]with|(?:refuted"
+    r"|ruled[ ]out)[ ]by",
+    "neutral": rf"{_NEITHER}|neutral(?=[\s\"'*]*(?:$|[.,;:!)]|(?:because|since|as|with|to|in|for|given|due|here|rather|and"
+    rf"|but|pair|case|relation\w*|label"
+    r"|answer|category|class)\b))|inconclusive|undetermined|indeterminate|not[ ]enough[ ]information|(?:may"
+    r"|might)[ ]or[ ](?:may|might)[ ]not\b"
+    r"|not[ ]necessarily[ ](?:true|false|the[ ]case|follow\w*|entail\w*|implied)|can(?:not|'t|[ ]not)[ ]be[ ](?:determined"
+    r"|inferred|concluded|verified)",
+}
+_SAY = re.compile("|".join(rf"(?P<{label}>\b(?:{words}))" for label, words in _SAID.items()), re.IGNORECASE)
+"""The words for a label in running text about a premise and a hypothesis."""
+_HYPOTHESIS = re.compile(
+    r"\b(?:hypothesis|statement|claim|conclusion|second[ ]sentence)[ ](?:is|must[ ]be|has[ ]to[ ]be)[ ](?:therefore[ ]"
+    r"|thus[ ])?(?:\w+ly[ ])?"
+    r"(?P<word>true|false|neither|undetermined|inconclusive|correct|incorrect)\b",
+    re.IGNORECASE,
+)
+_JUDGEMENTS = {"true": "entailment", "correct": "entailment", "false": "contradiction", "incorrect": "contradiction"}
+_OR = re.compile(r"[\s\"'*]*(?:or|and|/)\b", re.IGNORECASE)
 _EITHER = re.compile(r"\b(?:either|both)\b[\s\"'*]*$|\b(?:either|both)\b", re.IGNORECASE)
 _NOUN = re.compile(r"entailment|contradiction|neutral", re.IGNORECASE)
-_TOPIC = re.compile(r"entail\w*|contradict\w*|neutral\w*|neither|inconclusive|undetermined", re.IGNORECASE)
 _HEDGE = re.compile(
     r"[\s\"'*`)\]}$]*(?:,?[ ]?(?:or|and|and/or)[ ]|[/|][ ]?|,[ ])(?:also[ ]|maybe[ ]|possibly[ ]"
-    r"|perhaps[ ])?[\"'*`(]*(?P<next>entail\w*|contradict\w*|neutral|neither|true|false|maybe|yes|no)\b(?![ ](?:is|one|other"
-    r"|further|information))",
+    r"|perhaps[ ])?[\"'*`(]*(?P<next>entail\w*"
+    r"|contradict\w*|neutral|neither|true|false|maybe|yes|no)\b(?![ ](?:is|one|other|further|information))",
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(r"[^\n]{0,60}?\b(?:but|rather|it's|it[ ]is|instead|so)\b", re.IGNORECASE)
-_DENIAL = re.compile(r"\b(?:not|n't|neither|nor|no|cannot|without|if|whether|rather[ ]than|instead[ ]of)\b|n't\b", re.IGNORECASE)
-_PAIR = re.compile(r"\b(?:premise|hypothesis)\b", re.IGNORECASE)
-_MODAL = re.compile(
-    r"\b(?:must|should|would|could|might|may|can|means|need|needs|require|requires|to be|check|determine|see|decide|consider"
-    r"|seems|appears)\b",
+_CLAUSE = re.compile(
+    r"[,;:\u2014]|[ ]-[ ]|\b(?:but|rather|instead|however|so|and[ ](?:therefore|thus|hence)|although|though)\b", re.IGNORECASE
+)
+_DENIAL = re.compile(
+    r"\b(?:not|neither|nor|no|never|cannot|without|rather[ ]than|instead[ ]of|isn't|doesn't)\b|n't\b", re.IGNORECASE
+)
+_OPEN = re.compile(
+    r"\b(?:if|whether|unless|would(?<!i would)(?![ ](?:be[ ]classified|say|label|classify|call))|could|may(?![ ]or)"
+    r"|might(?![ ]or)|means?|defined|need|needs|requires?|check|determine|decide"
+    r"|consider(?!ed)|options?|possible|either|or(?<!may or)(?<!might or)|which|partially|partly|seems?|appears?)\b",
     re.IGNORECASE,
 )
-_HYPOTHESIS = re.compile(
-    r"\b(?:hypothesis|statement|claim|conclusion|second sentence)[ ](?:is|must[ ]be)[ ](?:\w+ly[ ])?(?P<word>true|false"
-    r"|neither|undetermined|inconclusive)\b",
+_CONDITION = re.compile(r"\b(?:if|unless|in[ ]nli|means[ ]that[ ]the[ ]hypothesis|is[ ]defined)\b", re.IGNORECASE)
+_PAIR = re.compile(
+    r"\b(?:premise|hypothesis|sentences?|statements?|claim|pair|two|text|context|passage|relation\w*|label|inference|they|this|it|these|i|i'd|we)\b",
     re.IGNORECASE,
 )
 
@@ -69,14 +97,13 @@ def read(text: str, statement: Statement) -> Found:
     if statement.source == "emphasis":
         return None
     if statement.source == "sentence":
-        is_about_pair = _PAIR.search(text, start, end) and not _MODAL.search(text, start, end)
-        return _conclusion(text, start, end) if is_about_pair else None
+        return _conclusion(text, start, end) if _PAIR.search(text, start, end) else None
     if statement.source in {"conclusion", "pronoun"}:
         return _conclusion(text, start, end)
     filler = _FILLER.match(text, start, end)
     word = _WORD.match(text, filler.end() if filler else start, end)
     if word is None:
-        return _named_once(text, start, end) if statement.source == "cue" else None
+        return _conclusion(text, start, end) if statement.source == "cue" else None
     if _EITHER.search(text, start, word.start()):
         return Refusal("more than one label is named", start, end)
     if word.group("not"):
@@ -91,13 +118,11 @@ def read(text: str, statement: Statement) -> Found:
         if other is None or _label(other) != label:
             return Refusal("more than one label is stated", word.start(), end)
     rest = text[word.end() : end]
-    if statement.source in {"line", "bold"} and rest.strip(" .!*_`\"')]}$\\:,;"):
+    if statement.source in {"line", "bold", "predicate"} and rest.strip(" .!*_`\"')]}$\\:,;"):
         return None
-    if statement.source == "lead" and not re.match(r"[\s*_`\"')]*(?:$|[.,;:!\u2014\u2013-])", rest):
+    if statement.source == "lead" and not re.match(r"[\s*_`\"')]*(?:$|[.,;:!(\u2014\u2013-])", rest):
         return None
-    if statement.source in {"line", "lead", "bold"} and word.group().casefold() == "yes" and not rest.strip():
-        return Reading(label, word.start(), word.end(), False)
-    is_strict = bool(_NOUN.fullmatch(word.group())) and statement.source in {"cue", "boxed", "tag", "json"}
+    is_strict = bool(_NOUN.fullmatch(word.group())) and statement.source in EXPLICIT
     return Reading(label, word.start(), word.end(), is_strict)
 
 
@@ -107,24 +132,29 @@ def _label(word: re.Match[str]) -> str:
     return next(label for label in _LABELS if word.group(label))
 
 
-def _named_once(text: str, start: int, end: int) -> Found:
-    """The one label of a clause that denies none: "that the premise contradicts the hypothesis"."""
-    found = _conclusion(text, start, end)
-    return found if isinstance(found, Reading) else None
-
-
 def _conclusion(text: str, start: int, end: int) -> Found:
-    sentence = text[start:end]
-    both = re.search(_NEITHER, sentence, re.IGNORECASE)
-    if both:
-        return Reading("neutral", start + both.start(), start + both.end(), False)
-    hypothesis = _HYPOTHESIS.search(sentence)
-    named = list(_TOPIC.finditer(sentence)) or ([hypothesis] if hypothesis else [])
-    labels = set()
-    for topic in named:
-        word = _WORD.match(topic.groupdict().get("word") or topic.group())
-        labels.add(_label(word) if word else "")
-    if len(labels) != 1 or "" in labels or _DENIAL.search(sentence):
+    """The one label that a sentence asserts; those it denies are left out."""
+    if _CONDITION.search(text, start, end):
         return None
-    topic = named[-1]
-    return Reading(labels.pop(), start + topic.start(), start + topic.end(), False)
+    asserted: dict[str, tuple[int, int]] = {}
+    begin = start
+    for cut in [*_CLAUSE.finditer(text, start, end), None]:
+        close = cut.start() if cut else end
+        for said in _SAY.finditer(text, begin, close):
+            label = said.lastgroup or ""
+            lead = text[begin : said.start()]
+            if _OPEN.search(lead) or (
+                label != "neutral" and _OR.match(text, said.end(), close) and "neither" not in lead.casefold()
+            ):
+                return None
+            if not _DENIAL.search(lead):
+                asserted[label] = said.span()
+        begin = cut.end() if cut else end
+    if not asserted:
+        judged = _HYPOTHESIS.search(text, start, end)
+        if judged and not _OPEN.search(text, start, judged.start()) and not _DENIAL.search(text, start, judged.start()):
+            return Reading(_JUDGEMENTS.get(judged.group("word").casefold(), "neutral"), *judged.span("word"), False)
+    if len(asserted) != 1:
+        return None
+    label, span = asserted.popitem()
+    return Reading(label, *span, False)

@@ -16,7 +16,8 @@ import re
 from typing import NamedTuple
 
 from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
-from qrdistill.tasks.extract.statements import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
@@ -48,7 +49,7 @@ _LINK = re.compile(
     re.IGNORECASE,
 )
 _PART_OF = re.compile(r"[ ]of[ ](?:(?:the|a|all|these|those)[ ])?[$\\(]*", re.IGNORECASE)
-_EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
+_EQUALS = re.compile(r"(?<![<>!=:])=(?![=>])|=>|->|\u2192|\u21d2")
 _ROUNDING = re.compile(
     r"[\u2248\u2243]|\\approx|\\simeq|~=|,?[ ](?:which[ ]is|or)[ ](?:about|approximately|roughly|around)\b", re.IGNORECASE
 )
@@ -59,7 +60,9 @@ _SUBORDINATE = re.compile(
     r"|though|although|means|is[ ]correct|is[ ]right)\b",
     re.IGNORECASE,
 )
-_UNSOLVED = re.compile(r"(?:\d[ ]?(?!x[ ]?\d)[a-z]|[a-z][ ]?\^|\b[a-z][ ]?[-+*/][ ]?\d|\d[ ]?[-+*/][ ]?[a-z])\b[^=,;.]*=\s*$")
+_UNSOLVED = re.compile(
+    r"(?:\d[ ]?(?!x[ ]?\d)[abcknpqrtuvwxyz]|[a-z][ ]?\^|\b[a-z][ ]?[-+*/][ ]?\d|\d[ ]?[-+*/][ ]?[a-z])\b[^=,;.]*=\s*$"
+)
 """An equation with a letter in a larger expression ("2x = 14") gives no value yet."""
 _ALTERNATIVE = re.compile(
     r",?[ ]+(?:or|and)[ ]+(?:(?:maybe|possibly|perhaps|also|equivalently|approximately)[ ,]+)?(?=[^.\n]{0,60}=|[$\\-])",
@@ -71,7 +74,13 @@ _OPERATOR = re.compile(
     r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|[+/](?=[ ]?[\d\\(a-z])|\\(?:pi|sqrt|times|cdot|frac|div)\b|[a-z]\b)"
 )
 _WORD = re.compile(r"\w+")
-_UNIT_WORDS = re.compile(r"[\s$)*\\\]}%]*(?:\\text\{)?(?:[ ]?[A-Za-z\u00b0/-]+){0,4}[\s.!)$*\\\]}]*")
+_UNIT_WORDS = re.compile(
+    r"[\s$)*\\\]}%\"'`]*(?:\\text\{)?(?:[ ]?(?!(?:is|are|was|were|has|have|had|can|will|do|does|did|be|been|gets?|so|then"
+    r"|but|maybe|perhaps|possibly|ish|or)\b)[A-Za-z\u00b0/-]+){0,4}"
+    r"(?<!\bof)(?<!\bthe)(?<!\bin)(?<!\band)(?<!\bto)[\s.!)$*\\\]}\"'`]*"
+)
+_PLACEHOLDER = re.compile(r"<[^<>]*>|\[[A-Za-z ]*\]|\{[A-Za-z ]*\}")
+_RESULT = re.compile(r"[=\u2192\u21d2][ ]*(?=\S)")
 
 
 class Token(NamedTuple):
@@ -88,11 +97,13 @@ class Token(NamedTuple):
 def read(text: str, statement: Statement) -> Found:
     """The number a statement gives."""
     if statement.source == "sentence":
-        return None
+        return _sentence(text, statement)
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
     parts = _alternatives(text, start, end, statement)
     if parts is not None:
         return parts
+    if statement.source == "predicate" and _UNSOLVED.search(text, max(0, start - 40), start):
+        return None
     begin = _after_equals(text, start, end)
     if begin > start and statement.source in {"line", "lead", "conclusion", "pronoun"} and _UNSOLVED.search(text, start, begin):
         return None
@@ -104,10 +115,27 @@ def read(text: str, statement: Statement) -> Found:
     if (
         is_whole
         and (found is None or (isinstance(found, Reading) and _OPERATOR.match(text, found.end, end)))
-        and text[start:end].strip()
+        and re.search(r"\w", text[start:end])
+        and not _PLACEHOLDER.fullmatch(text[start:end].strip())
     ):
         return Reading(text[start:end].strip(), start, end, False)
     return found
+
+
+def _sentence(text: str, statement: Statement) -> Found:
+    """The one number of a last sentence that is the result of the last equation before it."""
+    start, end = statement.start, statement.end
+    tokens = tokenize(text, start, end)
+    if len(tokens) != 1 or tokens[0].quantity is None or tokens[0].is_word:
+        return None
+    token, quantity = tokens[0], tokens[0].quantity
+    if not is_plain_claim(text, start, Sentence(start, end, "")) or not _UNIT_WORDS.fullmatch(text, token.end, end):
+        return None
+    results = list(_RESULT.finditer(text, max(0, start - 400), start))
+    worked_out = scan_quantity(text[:start], results[-1].end()) if results else None
+    if worked_out is None or not equal(worked_out[0], quantity):
+        return None
+    return Reading(text[token.start : token.value_end].strip(), token.start, token.value_end, False)
 
 
 def _alternatives(text: str, start: int, end: int, statement: Statement) -> Found:
@@ -188,9 +216,13 @@ def _clean_end(text: str, start: int, stop: int) -> tuple[bool, int]:
     ):
         return False, stop
     follow = text[stop : stop + 1]
+    if follow == "-" and text[stop + 1 : stop + 4].isalpha() and text[start].isalpha():
+        return False, stop
     if follow.isalpha():
         tail = _ORDINAL.match(text, stop) or _GLUED_UNIT.match(text, stop)
         return (True, tail.end()) if tail and len(text[start:stop]) and tail.end() - stop != 1 else (False, stop)
+    if follow == "/" and re.match(r"/[A-Za-z]{2,}", text[stop:]):
+        return True, stop
     if follow and follow in "/:^_" and text[stop + 1 : stop + 2].strip() and text[stop + 1] not in "\"'*":
         return False, stop
     return not text.startswith(("\\pi", "\\sqrt", "\\frac", "√", "π", "**"), stop) or text.startswith("** ", stop), stop
@@ -238,7 +270,9 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
             return Refusal("a part of another number", first.start, statement.end)
     if first.is_word and re.match(r"[ ](?:of|that|which|who|can|could|should|must|way|thing|more)\b", text[first.end :]):
         return None
-    if statement.source in {"line", "lead", "bold", "emphasis"} and not _UNIT_WORDS.fullmatch(text, first.end, statement.end):
+    if statement.source in {"line", "lead", "bold", "emphasis", "predicate"} and not _UNIT_WORDS.fullmatch(
+        text, first.end, statement.end
+    ):
         return None
     return Reading(
         text[first.start : first.value_end].strip(),

@@ -17,6 +17,7 @@ CONNECTIVE = (
 """Words that may follow an answer without making it a different phrase ("B because", "Paris, which")."""
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|[$€£%^=<>+/°√*×÷]|-(?=[\d.$]|\s\d)")
+_SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789")
 _ARTICLES = frozenset({"a", "an", "the"})
 _CLOSERS = r"[\s\"'*`>)\]}$\\]*"
 _AFTER_TEXT = re.compile(rf"{_CLOSERS}(?:$|[.,;:!?()\n\u2014\u2013-]|\\[)\]]|{CONNECTIVE}\b)", re.IGNORECASE)
@@ -34,6 +35,7 @@ class Token(NamedTuple):
 def tokens(text: str, start: int, end: int) -> list[Token]:
     """The pieces of text[start:end] that option texts are compared by; case, punctuation and markup are left out."""
     found = []
+    text = text if text.isascii() else text[:end].translate(_SUBSCRIPTS)
     for piece in _TOKEN.finditer(text, start, end):
         word = piece.group().casefold()
         if word[0].isdigit() and "," in word and re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", word):
@@ -129,7 +131,9 @@ class Options:
 
     def number_at(self, text: str, start: int, end: int) -> int | None:
         """The one option whose text is the number that is the whole of text[start:end] ("0.5" for "1/2")."""
-        stated = parse_quantity(re.sub(r"(?<=\d)(?:[ ][A-Za-z]+){1,2}$", "", text[start:end].strip(" .*`\"'$()")))
+        written = text[start:end].strip(" .*`\"'()")
+        written = written.strip("$") if written.count("$") > 1 else written.rstrip("$")
+        stated = parse_quantity(written) or parse_quantity(re.sub(r"(?<=\d)(?:[ ][A-Za-z]+){1,2}$", "", written))
         if stated is None:
             return None
         options = [parse_quantity(option) for option in self.texts]

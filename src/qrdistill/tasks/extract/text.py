@@ -9,6 +9,7 @@ Rules:
 * Thinking is not an answer. `<think>...</think>` and its relatives are blanked; a block that never closes hides the rest; a
   closing tag without an opening one hides what precedes it (chat templates often put the opening tag into the prompt).
 * Only the last :data:`MAX_CHARS` characters are read; a final answer is at the end.
+* Emoji are blanked, except ticks and crosses, which may mark an option.
 * A response ends where the model starts to play the next turn ("Question: ...", "User:", an end-of-turn token). The first
   *segment* that states an answer is the reply; see :func:`segments`.
 """
@@ -34,6 +35,7 @@ _THINK_CLOSE = re.compile(
     r"|<\|channel\|>final(?:<\|message\|>)?|<unused95>",
     re.IGNORECASE,
 )
+_LINE_BREAK = re.compile(r"<br[ ]?/?>", re.IGNORECASE)
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,80}>>")
 _TURN = re.compile(
     r"<\|(?:im_end|im_start|endoftext|eot_id|eom_id|end|return|user|assistant|system|start_header_id|end_of_text|begin_of_text)\|>"
@@ -43,6 +45,8 @@ _TURN = re.compile(
     r"|(?m:^)[ \t]*(?:\#{1,4}|\*\*)[ ]?(?:question|problem|exercise|example)[ ]?\d{0,3}[ ]?(?:\*\*)?[ ]*(?m:$)"
     r"|(?m:^)[ \t>*_#-]{0,8}(?:here(?:'s|[ ]is)|(?:now,?[ ])?let's[ ](?:try|solve|do|move[ ]on[ ]to|look[ ]at"
     r"|consider))[ ](?:another|the[ ]next|a[ ]new|a[ ]different|one[ ]more)\b"
+    r"|(?m:^)[ \t>*_]{0,8}(?=which[ ]of[ ](?:the|these)[^\n]{0,200}\?)"
+    r"|(?m:^)[ \t*#]*(?:question|problem|exercise|example)[ ]?\d{1,3}[ ]?[.:)]"
     r"|(?<=[.!?)*])[ ]{1,2}(?:Q|Question|User|Human)[ ]?(?:\d{1,3})?:",
     re.IGNORECASE,
 )
@@ -80,6 +84,7 @@ def view(response: str) -> View:
         kept = _hide_thinking(kept)
         if "<<" in kept:
             kept = _CALCULATOR.sub(lambda found: " " * len(found.group()), kept)
+        kept = _LINE_BREAK.sub(lambda found: "\n".ljust(len(found.group())), kept)
     return View(kept, origin, shift)
 
 
@@ -148,11 +153,20 @@ _MADE_PLAIN = {
     "\u3002": ".",
     "\uff0c": ",",
     "\u3001": ",",
+    "\u3010": "[",  # lenticular brackets
+    "\u3011": "]",
+    "\u300c": '"',
+    "\u300d": '"',
     "\u2028": "\n",
     "\u2029": "\n",
     "\u0085": "\n",
 }
-_REMOVED = frozenset("\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f\u200e\u200f\u2061\u2062\u2063")
+_REMOVED = frozenset(
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f\u200e\u200f\u2061\u2062\u2063\u20e3\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+)
+TICK, CROSS = "\u2713", "\u2717"
+_MADE_PLAIN |= dict.fromkeys("\u2705\u2714\u2611\U0001f5f8", TICK) | dict.fromkeys("\u274c\u2718\u2716\u274e", CROSS)
+_KEPT_SYMBOLS = frozenset("\u00b0\u2713\u2717\u00a9\u00ae")
 
 
 @lru_cache(maxsize=4096)
@@ -164,10 +178,12 @@ def _plain_char(char: str) -> str:
         return _MADE_PLAIN[char]
     if unicodedata.category(char) == "Nd":
         return str(unicodedata.digit(char))
-    if unicodedata.decomposition(char).startswith(("<wide>", "<font>", "<circle>", "<narrow>")):
+    decomposition = unicodedata.decomposition(char)
+    if decomposition.startswith(("<wide>", "<font>", "<circle>", "<narrow>")):
         folded = unicodedata.normalize("NFKC", char)
         return folded if len(folded) == 1 else char
-    return char
+    is_picture = unicodedata.category(char) == "So" and not decomposition and char not in _KEPT_SYMBOLS
+    return " " if is_picture else char
 
 
 def _plain(text: str) -> tuple[str, list[int]]:

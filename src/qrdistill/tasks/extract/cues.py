@@ -1,0 +1,171 @@
+"""Cues: words that announce the final answer ("the answer is", "Final answer:", "I'll go with"), and where they do not claim it.
+
+A cue does not count where it is not asserted: inside a condition ("if the answer is B"), a reported or mistaken thought ("one
+might think the answer is B"), a denial ("I don't think the answer is B") or a question ("is the answer B?", "the answer is B?").
+"""
+
+from __future__ import annotations
+
+import re
+
+from qrdistill.tasks.extract.records import Statement, sentence_end
+from qrdistill.types import AnswerKind
+
+_ADJECTIVE = (
+    r"(?:final|correct|right|best|most[ ]\w{3,14}|only|overall|numeric(?:al)?|exact|simplified|complete|required|desired|revised"
+    r"|corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely|real|own)"
+)
+_QUALIFIER = (
+    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then"
+    r"|therefore|thus|by|that|which|i|we|based)\b[^.:;=?!\n$]{0,60}?)?"
+)
+_COPULA = (
+    r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to"
+    r"|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems"
+    r"|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
+    r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)"
+    r"|(?P<sign>[ ]{0,2}(?:[:=|\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
+)
+_ANSWER = r"answers?|ans\.?"
+_VALUE_NOUNS = r"|(?:final|correct|overall|required|desired)[ ](?:result|value|total|number|amount|solution|count)"
+_LABEL_NOUNS = r"|labels?|relation(?:ship)?|classification|verdict|category|inference|judge?ment|prediction"
+_FOREIGN = (
+    r"(?:r[e\u00e9]ponse|respuesta|antwort|risposta|resposta|odpowied\u017a|\u043e\u0442\u0432\u0435\u0442|\u0909\u0924\u094d\u0924\u0930)"
+    r"(?:[ ](?:final|correcta|correcte|finale)\b)?[ ]?(?:[:=]|[ ](?:est|es|ist|lautet|is|\u00e8|\u00e9)\b[ :]*)"
+    r"|(?:\u7b54\u6848|\u7b54\u3048|\u6b63\u89e3|\u56de\u7b54)[\])\"]?[ ]?(?:\u662f|\u4e3a|\u70ba|\u306f|:)+"
+)
+"""The same in a few other languages, in which models now and then slip."""
+
+
+def _cue_regex(nouns: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}"
+        rf"|(?P<heading>[ :*_]*$))|{_FOREIGN}",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+_CUES: dict[AnswerKind, re.Pattern[str]] = {
+    "choice": _cue_regex(_ANSWER),
+    "yesno": _cue_regex(_ANSWER),
+    "nli": _cue_regex(_ANSWER + _LABEL_NOUNS),
+    "number": _cue_regex(_ANSWER + _VALUE_NOUNS),
+    "math": _cue_regex(_ANSWER + _VALUE_NOUNS),
+}
+_GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
+_PICK = re.compile(
+    r"\b(?:(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
+    r"|am[ ])?(?:therefore[ ]|thus[ ]"
+    r"|probably[ ]|still[ ])?(?:choose|chose|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for"
+    r"|stick(?:ing)?[ ]with"
+    r"|answer|settle[ ]on|conclude[ ]with|vote[ ]for|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say|submit)(?::|[ ])"
+    r"|my[ ](?:best[ ]|educated[ ]|final[ ]|own[ ])?(?:guess|pick|choice|bet|gut(?:[ ]feeling)?|instinct|intuition|vote"
+    r"|selection|estimate|prediction)"
+    r"(?:[ ](?:is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
+    re.IGNORECASE,
+)
+_NOT_ASSERTED = re.compile(
+    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
+    r"|its[ ]|this[ ])?$"
+    r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
+    r"|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
+    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
+    r"|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
+    r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said"
+    r"|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
+    re.IGNORECASE,
+)
+_IF = re.compile(
+    r"\b(?:if(?![ ](?:we|you|one|i)[ ](?:\w+[ ])?(?:look|consider|think|recall|read|take|compare|go|check|follow|examine"
+    r"|apply|use|analy[sz]e"
+    r"|add|multiply|divide|subtract)\b)|unless|suppose|in[ ]case|had)\b",
+    re.IGNORECASE,
+)
+_WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
+_OPEN_CUE = re.compile(
+    r"\b(?:is|was|could|would|can|might|may|should)[ ](?:the[ ])?(?:\w+[ ])?answer\b(?:[ ](?:be|really|actually))?"
+    r"|\banswer\b[^.\n]{0,30}?[ ](?P<might>might|may|could)\b(?:[ ]\w+)?[ ]be\b",
+    re.IGNORECASE,
+)
+_BUT = re.compile(r"\b(?:but|however|yet|although|though|nevertheless)\b", re.IGNORECASE)
+_TURNS = re.compile(r"[,;][ ](?:but|however|yet|although|though|nevertheless)\b|[ ]but[ ]", re.IGNORECASE)
+
+
+def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
+    """Asserted cues with what they announce, in order (which nouns make a cue depends on the kind)."""
+    found = []
+    for cue in _CUES[kind].finditer(text, start, end):
+        if _is_denied(text, cue.start(), start):
+            continue
+        gap = _GAP.match(text, cue.end(), end)
+        content = gap.end() if gap else cue.end()
+        close = sentence_end(text, content, end)
+        if content >= close or text.startswith("?", close):
+            continue
+        is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
+        before = text[max(start, cue.start() - 90) : cue.start()]
+        is_conditional = _IF.search(before[_last_stop(before) :]) is not None
+        if not (is_conditional and _WOULD.search(cue.group())):
+            found.append(Statement(content, close, "cue", is_assignment, is_conditional))
+    return found
+
+
+def picks(text: str, start: int, end: int) -> list[Statement]:
+    """Choices the writer makes in the first person ("I'll go with B"): they count where nothing is explicit."""
+    found = []
+    for pick in _PICK.finditer(text, start, end):
+        close = sentence_end(text, pick.end(), end)
+        if pick.end() < close and not text.startswith("?", close) and not is_unsure(text, pick.start(), start):
+            found.append(Statement(pick.end(), close, "conclusion"))
+    return found
+
+
+_UNSURE = re.compile(
+    r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
+    re.IGNORECASE,
+)
+
+
+def is_unsure(text: str, at: int, start: int) -> bool:
+    """Whether the words just before `at` deny or condition what follows; a "but" in between lifts that."""
+    return _UNSURE.search(_BUT.split(text[max(start, at - 60) : at])[-1]) is not None
+
+
+def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int, int]]:
+    """Spans that speak of an answer without claiming it: questions, conditions, denials, mere possibilities."""
+    spans = []
+    for cue in _CUES[kind].finditer(text, start, end):
+        close = _region_end(text, cue.end(), end, kind)
+        if text.startswith("?", close):
+            spans.append((cue.end(), close))
+        elif _is_denied(text, cue.start(), start):
+            spans.append((cue.end(), _turn_of_thought(text, cue.end(), close)))
+    for opened in _OPEN_CUE.finditer(text, start, end):
+        close = _region_end(text, opened.end(), end, kind)
+        if opened.group("might") or text.startswith("?", close):
+            spans.append((opened.end(), _turn_of_thought(text, opened.end(), close)))
+    return spans
+
+
+def _turn_of_thought(text: str, start: int, end: int) -> int:
+    """Where a clause turns ("..., but it is B"), or `end`."""
+    turn = _TURNS.search(text, start, end)
+    return turn.start() if turn else end
+
+
+def _region_end(text: str, start: int, end: int, kind: AnswerKind) -> int:
+    """The end of the sentence that goes on at `start`; in "might be B. Paris." the first stop belongs to the label."""
+    close = sentence_end(text, start, end)
+    return (
+        sentence_end(text, close + 1, end) if kind == "choice" and close - start < 5 and text.startswith(". ", close) else close
+    )
+
+
+def _is_denied(text: str, at: int, start: int) -> bool:
+    before = _BUT.split(text[max(start, at - 90) : at])[-1]
+    return _NOT_ASSERTED.search(before) is not None
+
+
+def _last_stop(text: str) -> int:
+    return max(text.rfind(mark) for mark in ".!?\n;") + 1

@@ -1,0 +1,74 @@
+"""What passes between the parts of extraction: places that may hold an answer, and what was read there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+MAX_CLAUSE = 800
+"""Longest clause or line that is read for an answer; bounds the work on hostile input."""
+
+Source = Literal[
+    "cue",
+    "boxed",
+    "tag",
+    "json",
+    "correction",
+    "bold",
+    "line",
+    "lead",
+    "emphasis",
+    "sentence",
+    "predicate",
+    "pronoun",
+    "conclusion",
+]
+EXPLICIT: frozenset[Source] = frozenset({"cue", "boxed", "tag", "json"})
+"""Places that say outright that they hold the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Characters [start, end) of a view that claim to hold the answer. `is_exact`: nothing but the answer is in there."""
+
+    start: int
+    end: int
+    source: Source
+    is_exact: bool = False
+    is_conditional: bool = False
+    """Said under a condition ("if you meant the hot spoon, the answer is B"): counts only where nothing is said without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer in its canonical spelling and the span it was read from."""
+
+    value: str
+    start: int
+    end: int
+    is_strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A final statement that names no single answer ("A or B", "cannot be determined"); ends the search."""
+
+    reason: str
+    start: int
+    end: int
+
+
+Found = Reading | Refusal | None
+
+_SENTENCE_END = re.compile(
+    r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)"
+    r"(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+)
+
+
+def sentence_end(text: str, start: int, end: int) -> int:
+    """Where the sentence that goes on at `start` ends (its stop excluded)."""
+    end = min(end, start + MAX_CLAUSE)
+    found = _SENTENCE_END.search(text, start, end)
+    return found.start() if found else end
