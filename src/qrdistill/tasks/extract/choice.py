@@ -62,7 +62,7 @@ _NEW_CLAUSE = re.compile(
 )
 _TAGGED = r"[\s,]*[(\[](?:option|choice|answer)?[ ]?(LABEL)[)\]]"
 _WORD = re.compile(r"[\w$]\S*")
-_REASON = re.compile(r"[\s*_`\"']*(?:[)\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
+_REASON = re.compile(r"[\s*_`\"']*(?:[()\].:,;\u2014\u2013-]|\b(?:because|since|as|due|given|based)\b)", re.IGNORECASE)
 _TEXT_REASON = re.compile(
     r"[\s*_`\"')]*[,:;\u2014\u2013-]?[ ]*(?:because|since|as[ ](?:it|the|they|this)|due[ ]to|given[ ]that)\b", re.IGNORECASE
 )
@@ -72,11 +72,11 @@ _PASSIVE = re.compile(
     re.IGNORECASE,
 )
 _PLACED = re.compile(
-    r"\b(?:by|as|in|into|at|inside|from|called|named|with|using|through|off|see|find|needs?|uses?|choose|buy|have|be|causes?"
-    r"|produces?|releases?|absorbs?|contains?|forms?|shows?|represents?|requires?)[ ]+(?:(?:an?"
-    r"|the)[ ])?$",
+    r"\b(?:by|as|in|into|at|inside|from|called|named|with|using|through|off|to|of|see|notice|observe|expect|find|needs?|uses?|choose|buy|have|be"
+    r"|causes?|produces?|releases?|absorbs?|contains?|forms?|shows?|represents?|requires?)[ ]+(?:(?:an?|the)[ ])?$",
     re.IGNORECASE,
 )
+_WE = re.compile(r"[\s*_]*we[ ](?:would|will|can|see|find|get|observe|expect|have|need|use)\b", re.IGNORECASE)
 _ABOUT_LABEL = r"[\s*_(\[-]*(?:(?:option|choice|answer|letter)[ ])?[(\[]?LABEL[)\].:]?[ ](?:is|are|was|says|would)\b"
 _OR = re.compile(r"\b(?:or|and|not|if|whether|like)\b|n't\b|\?", re.IGNORECASE)
 _TAG_AT_END = r"[(\[](?:option|choice|answer|letter)?[ ]?(?P<label>LABEL)[)\]][\s.!*_]*$"
@@ -229,7 +229,11 @@ def _sentence(text: str, statement: Statement, options: Options) -> Found:
     closing = re.compile(_CLOSES_WITH.replace("LABEL", label_pattern(options.labels))).search(text, start, end)
     if closing and closing.group("label") in options.labels and not written and not _OR.search(text, start, end):
         return Reading(closing.group("label"), *closing.span("label"), False)
-    if not (statement.is_exact and is_plain_claim(text, start, Sentence(start, end, "."))):
+    if not statement.is_exact:
+        return None
+    claim = next(iter(written.values()))[0] if written else end
+    we = _WE.match(text, start, claim)
+    if not is_plain_claim(text, we.end() if we else start, Sentence(we.end() if we else start, claim, ".")):
         return None
     number = _LAST_NUMBER.search(text, start, end)
     if number and (named := options.number_at(text, number.start(), end)) is not None:

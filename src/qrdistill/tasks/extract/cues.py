@@ -58,7 +58,8 @@ _PICK = re.compile(
     r"|am[ ])?(?:therefore[ ]|thus[ ]"
     r"|probably[ ]|still[ ])?(?:choose|chose|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for"
     r"|stick(?:ing)?[ ]with"
-    r"|answer|settle[ ]on|conclude[ ]with|vote[ ]for|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say|submit)(?::|[ ])"
+    r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|vote[ ]for|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"
+    r"|submit)(?::|[ ])"
     r"|my[ ](?:best[ ]|educated[ ]|final[ ]|own[ ])?(?:guess|pick|choice|bet|gut(?:[ ]feeling)?|instinct|intuition|vote"
     r"|selection|estimate|prediction)"
     r"(?:[ ](?:is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
@@ -69,6 +70,7 @@ _NOT_ASSERTED = re.compile(
     r"|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
     r"|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|\b(?:thought|assumed|believed|guessed|figured|expected|suspected|supposed)(?:[ ]that)?[ ](?:the[ ]|my[ ])?$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
     r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
     r"|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
@@ -104,7 +106,7 @@ def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
         if content >= close or text.startswith("?", close):
             continue
         is_assignment = cue.group("sign") is not None and "=" in cue.group("sign")
-        before = text[max(start, cue.start() - 90) : cue.start()]
+        before = _GUESSING.sub("", text[max(start, cue.start() - 90) : cue.start()])
         is_conditional = _IF.search(before[_last_stop(before) :]) is not None
         if not (is_conditional and _WOULD.search(cue.group())):
             found.append(Statement(content, close, "cue", is_assignment, is_conditional))
@@ -121,6 +123,9 @@ def picks(text: str, start: int, end: int) -> list[Statement]:
     return found
 
 
+_GUESSING = re.compile(
+    r"\bif (?:i|we) (?:had|have) to (?:guess|choose|pick|bet|answer|decide)|\bno doubt\b|\bwithout (?:a )?doubt\b", re.IGNORECASE
+)
 _UNSURE = re.compile(
     r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
     re.IGNORECASE,
@@ -129,7 +134,8 @@ _UNSURE = re.compile(
 
 def is_unsure(text: str, at: int, start: int) -> bool:
     """Whether the words just before `at` deny or condition what follows; a "but" in between lifts that."""
-    return _UNSURE.search(_BUT.split(text[max(start, at - 60) : at])[-1]) is not None
+    before = _GUESSING.sub("", _BUT.split(text[max(start, at - 60) : at])[-1])
+    return _UNSURE.search(before) is not None
 
 
 def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int, int]]:

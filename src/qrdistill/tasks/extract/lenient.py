@@ -98,6 +98,10 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
         Statement(max(first, last - MAX_CLAUSE), last, "line"),
     ]
     title = _TITLE.match(text, first, last)
+    if title is None and (parts := sentences(text, first, last)):
+        title = _TITLE.match(text, parts[-1].start, last)
+        if title and kind in {"number", "math"} and not _RESULT_ROW.search(title.group()):
+            title = None
     if title and len(lines) > 1 and _TITLED_NUMBER.match(text, *lines[-2]) and not _RESULT_ROW.search(title.group()):
         title = None  # an entry of a list
     if title and not (kind == "choice" and title.group().strip(" *_>#-").startswith("A:")):

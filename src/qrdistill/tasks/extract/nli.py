@@ -62,6 +62,8 @@ _HYPOTHESIS = re.compile(
     re.IGNORECASE,
 )
 _JUDGEMENTS = {"true": "entailment", "correct": "entailment", "false": "contradiction", "incorrect": "contradiction"}
+_QUOTED = re.compile(r"\"[^\"\n]{4,200}\"|(?<!\w)'[^'\n]{4,200}'(?!\w)")
+_ASSURED = re.compile(r"\b(?:no|without(?:[ ]a)?|beyond)[ ](?:doubt|question)\b", re.IGNORECASE)
 _OR = re.compile(r"[\s\"'*]*(?:or|and|/)\b", re.IGNORECASE)
 _EITHER = re.compile(r"\b(?:either|both)\b[\s\"'*]*$|\b(?:either|both)\b", re.IGNORECASE)
 _NOUN = re.compile(r"entailment|contradiction|neutral", re.IGNORECASE)
@@ -117,7 +119,7 @@ def read(text: str, statement: Statement) -> Found:
         other = _WORD.match(hedge.group("next"))
         if other is None or _label(other) != label:
             return Refusal("more than one label is stated", word.start(), end)
-    rest = text[word.end() : end]
+    rest = re.sub(rf"(?:[\s,.!]+{re.escape(word.group())})+\b", "", text[word.end() : end], flags=re.IGNORECASE)
     if statement.source in {"line", "bold", "predicate"} and rest.strip(" .!*_`\"')]}$\\:,;"):
         return None
     if statement.source == "lead" and not re.match(r"[\s*_`\"')]*(?:$|[.,;:!(\u2014\u2013-])", rest):
@@ -142,7 +144,7 @@ def _conclusion(text: str, start: int, end: int) -> Found:
         close = cut.start() if cut else end
         for said in _SAY.finditer(text, begin, close):
             label = said.lastgroup or ""
-            lead = text[begin : said.start()]
+            lead = _ASSURED.sub("", _QUOTED.sub("", text[begin : said.start()]))
             if _OPEN.search(lead) or (
                 label != "neutral" and _OR.match(text, said.end(), close) and "neither" not in lead.casefold()
             ):

@@ -53,6 +53,7 @@ _NAMED_LAST = (
     r"|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
     r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
 )
+_TURNED = r"(?:isn't|is[ ]not|not)[^.;,\n]{0,30}[;,.][ ](?:but[ ])?(?:option[ ])?(?P<label>LABEL)[ ]is(?=[\s.!]*(?:$|\n))"
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 
 
@@ -78,6 +79,8 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
                 strong.append(Statement(*span, "cue", True))
             else:
                 weak.append(Statement(*span, "conclusion", True))
+    turned = re.compile(_TURNED.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE)
+    weak += [Statement(*only.span("label"), "conclusion", True) for only in turned.finditer(text, start, end)]
     return strong, weak
 
 

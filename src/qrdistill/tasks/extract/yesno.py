@@ -20,7 +20,7 @@ _FILLER = re.compile(
     r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)"
     r"|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say"
     r"|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|(?!only|early|daily|family|reply|july|italy|ugly"
-    r"|holy)[a-z]{2,12}ly)\b)+",
+    r"|holy)(?:most[ ])?[a-z]{2,12}ly)\b)+",
     re.IGNORECASE,
 )
 _WORD = re.compile(
@@ -114,7 +114,7 @@ def read(text: str, statement: Statement) -> Found:
     said = word.group("word").casefold()
     if said in {"no", "negative", "nah"} and not word.group("not") and not _NO_GOES_ON.match(text, word.end(), end):
         return None
-    if not _fits(text, statement, word.end()):
+    if not _fits(text, statement, word.end(), said):
         return None
     if word.group("not"):
         contrast = _CONTRAST.match(text, word.end(), end)
@@ -138,7 +138,7 @@ def _sentence(text: str, statement: Statement) -> Found:
     if _RELATED.search(text, start, end):
         return None
     closing = _CLOSING.search(text, start, end)
-    if closing and not re.search(r"\bnot\b|n't\b", text[start : closing.start()][-20:]):
+    if closing and not re.search(r"(?:\bnot|n't)[ ]*$", text[start : closing.start()]):
         word = "word" if closing.group("word") else "firm"
         return Reading(_side(closing.group(word)), *closing.span(word), False)
     judged = _JUDGED.search(text, start, end)
@@ -152,9 +152,9 @@ def _side(word: str) -> str:
     return "yes" if word.casefold() in _YES else "no"
 
 
-def _fits(text: str, statement: Statement, stop: int) -> bool:
+def _fits(text: str, statement: Statement, stop: int, said: str) -> bool:
     """Lenient places must hold the word alone; an opening or a conclusion needs a stop or a comma after it."""
-    rest = text[stop : statement.end]
+    rest = re.sub(rf"(?:[\s,.!]+{said})+\b", "", text[stop : statement.end], flags=re.IGNORECASE)
     if statement.source in {"bold", "predicate"} or (statement.source == "line" and not statement.is_exact):
         return not rest.strip(" .!*_`\"')]}$\\:,;")
     if statement.source in {"conclusion", "pronoun"} and text[stop - 4 : stop].casefold() in {"true", "alse"}:
