@@ -74,7 +74,11 @@ class PathRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call made for a request, saved whatever came of it. `outcome` is "ok" or an error class; times are UNIX seconds."""
+    """One call made for a request, saved whatever came of it.
+
+    `outcome` is "ok" or an error class, or "sent" while it is under way. Times are UNIX seconds: when it went out (while it is
+    "sent": when it was booked), and when it ended. A call that waits for its place in the endpoint's limits has not gone out.
+    """
 
     id: str
     path_id: str

@@ -15,7 +15,8 @@ from qrdistill.quality.rules import Pool, drop_leaks
 from qrdistill.store import Run
 from qrdistill.tasks import load_tasks
 from qrdistill.tasks.prompts import plain_prompt
-from qrdistill.teacher.generate import generate_paths, make_request
+from qrdistill.teacher.generate import generate_paths
+from qrdistill.teacher.layout import make_request
 from qrdistill.teacher.streams import STREAMS, asked
 from qrdistill.teacher.styles import render, style_named
 from qrdistill.teacher.worked_solution import WorkedSolutionTeacher

@@ -13,7 +13,7 @@ from qrdistill.errors import ConfigError
 from qrdistill.tasks.reasoning import FAMILIES, ReasoningTask
 from qrdistill.teacher import STYLES, Style
 from qrdistill.teacher.base import Reply
-from qrdistill.teacher.generate import make_request
+from qrdistill.teacher.layout import make_request
 from qrdistill.teacher.styles import render, style_named
 from qrdistill.teacher.worked_solution import WRITERS, WorkedSolutionTeacher
 from qrdistill.types import Question

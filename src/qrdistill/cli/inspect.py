@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +18,7 @@ from qrdistill.errors import QRDistillError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from qrdistill.planning import Plan
+    from qrdistill.planning import Pilot, Plan
 
 
 class Listed(StrEnum):
@@ -41,29 +42,40 @@ def check(
     ctx: typer.Context,
     recipe: options.RunOrRecipe,
     pilot: Annotated[
-        int, typer.Option("--pilot", min=0, max=1000, help="Ask paid teachers about so many questions to price the run.")
+        int,
+        typer.Option("--pilot", min=0, max=1000, help="Ask paid teachers and judges about so many questions, to price the run."),
     ] = 0,
+    out: options.Out = "",
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
 ) -> None:
-    """Validate a recipe and print the plan, or verify a run's files and records. Writes nothing."""
+    """Validate a recipe and print the plan, or verify a run. Only --pilot writes: its replies, into the run's folder."""
     from qrdistill.planning import plan
 
     session: Session = ctx.obj
     if options.is_recipe(recipe):
         config = options.read_recipe(recipe, overrides=set_, seed=seed)
     else:
-        run = options.open_run(session, recipe, overrides=set_, seed=seed, is_update=True)
+        run = options.open_run(session, recipe, out=out, overrides=set_, seed=seed, is_update=True)
         run.verify()
+        run.close()
         config = run.config
-    planned = plan(config, pilot_questions=pilot)
-    session.exit_code = planned.exit_code
-    typed = options.as_typed(recipe, overrides=set_, seed=seed)
-    next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {typed}"
-    if session.folder is not None:
         session.progress.note(f"{session.folder}: every file and record is as it was written")
-    session.result({"verb": "check", **dataclasses.asdict(planned)}, _plan_lines(planned), next_step=next_step)
+    planned = plan(config)
+    session.exit_code = planned.exit_code
+    payload: dict[str, Any] = {"verb": "check", **dataclasses.asdict(planned)}
+    shown = _plan_lines(planned)
+    if pilot and not planned.problems:
+        from qrdistill.planning import run_pilot
+
+        run = options.open_run(session, recipe, out=out, overrides=set_, seed=seed)
+        made = run_pilot(run, pilot, progress=session.progress)
+        payload |= {"pilot": dataclasses.asdict(made), "forecasts": [dataclasses.asdict(one) for one in made.forecasts]}
+        shown = [*_plan_lines(dataclasses.replace(planned, forecasts=made.forecasts)), *_pilot_lines(made)]
+    typed = options.as_typed(recipe, overrides=set_, seed=seed) + (f" -o {shlex.quote(out)}" if out else "")
+    next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {typed}"
+    session.result(payload, shown, next_step=next_step)
 
 
 def _plan_lines(planned: Plan) -> list[RenderableType]:
@@ -72,6 +84,7 @@ def _plan_lines(planned: Plan) -> list[RenderableType]:
         for student in planned.students
     ]
     calls = ", ".join(f"{name} {number}" for name, number in planned.calls.items())
+    columns = ("paid", "calls", "prompt tokens", "completion tokens", "USD", "time")
     return [
         f"{planned.name}, seed {planned.seed}, policy {planned.policy}",
         table(
@@ -79,11 +92,22 @@ def _plan_lines(planned: Plan) -> list[RenderableType]:
             ("task", "train", "validation", "test"),
             [(name, split["train"], split["validation"], split["test"]) for name, split in planned.questions.items()],
         ),
-        f"paths: {planned.num_paths} (calls: {calls})",
-        *(forecast.line() for forecast in planned.forecasts),
+        f"paths: {planned.num_paths} (cells: {calls})",
+        *([table("", columns, [forecast.row() for forecast in planned.forecasts])] if planned.forecasts else []),
         table("", ("student", "source", "weights", "adapter"), rows),
         f"memory at least {planned.memory_bytes / 1e9:.1f} GB, disk about {planned.disk_bytes / 1e9:.1f} GB, plus hub downloads",
         *(f"problem: {problem}" for problem in planned.problems),
+    ]
+
+
+def _pilot_lines(made: Pilot) -> list[RenderableType]:
+    maybe = f", and at most {made.maybe_usd:.4f} USD for replies that never came" if made.maybe_usd else ""
+    return [
+        f"pilot: {made.num_questions} of {made.num_of} questions, {made.num_calls} calls, {made.paid_usd:.4f} USD{maybe}; "
+        f"paid and kept in {made.folder}, where the run finds them and counts them under its caps",
+        "the figures are of the whole run, the pilot included; intervals: 95%, Student's t over the pilot's questions (planted "
+        "controls of judges by their number); time: at the pilot's latencies and the recipe's limits",
+        *(f"warning: {warning}" for warning in made.warnings),
     ]
 
 

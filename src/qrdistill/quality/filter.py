@@ -24,6 +24,7 @@ from qrdistill.quality.judge import Judge, Work
 from qrdistill.quality.registry import make_judge
 from qrdistill.quality.rules import Pool, drop_duplicates, drop_leaks, drop_unusable, drop_wrong, find_leaks
 from qrdistill.store import Run, export_records
+from qrdistill.tasks.base import Task
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client.opening import num_workers
 from qrdistill.teacher.collect import run_async
@@ -63,6 +64,28 @@ def _filter(run: Run, progress: Progress) -> None:
     tasks = load_tasks(run.config)
     questions = {question.id: question for question in run.ledger.iterate(Question)}
     paths = run.ledger.all(ReasoningPath)
+    pool, num_leaks = sift(run, tasks, questions, paths, progress)
+    judge = make_judge(config.judge, run, tasks)
+    findings = judge_left(run, judge, pool, progress) if judge else {}
+    top_m = config.judge.top_m if isinstance(config.judge, LLMJudgeConfig) else 0
+    decisions = decide(pool, findings, judge, top_m=top_m)
+    with run.ledger.transaction():
+        for record_type in (AnswerVerdict, FilterDecision):
+            run.ledger.delete(record_type)
+        run.ledger.add(pool.verdicts.values())
+        run.ledger.add(decisions)
+    _finish(run, pool, decisions, findings, time.monotonic() - started_s, progress, num_leaks=num_leaks)
+
+
+def sift(
+    run: Run, tasks: Mapping[str, Task], questions: Mapping[str, Question], paths: Sequence[ReasoningPath], progress: Progress
+) -> tuple[Pool, int]:
+    """Apply every rule that needs no judge.
+
+    Returns:
+        The pool, and how many leaks were let through because the recipe allows them.
+    """
+    config = run.config.filter
     verdicts = check_answers(tasks, questions, paths, progress, num_workers=num_workers(run))
     pool = Pool(questions, paths, verdicts)
     drop_unusable(pool)
@@ -75,19 +98,10 @@ def _filter(run: Run, progress: Progress) -> None:
     if config.check_answers:
         drop_wrong(pool)
     drop_duplicates(pool)
-    judge = make_judge(config.judge, run, tasks)
-    findings = _judge(run, judge, pool, progress) if judge else {}
-    top_m = config.judge.top_m if isinstance(config.judge, LLMJudgeConfig) else 0
-    decisions = decide(pool, findings, judge, top_m=top_m)
-    with run.ledger.transaction():
-        for record_type in (AnswerVerdict, FilterDecision):
-            run.ledger.delete(record_type)
-        run.ledger.add(verdicts.values())
-        run.ledger.add(decisions)
-    _finish(run, pool, decisions, findings, time.monotonic() - started_s, progress, num_leaks=num_leaks)
+    return pool, num_leaks
 
 
-def _judge(run: Run, judge: Judge, pool: Pool, progress: Progress) -> dict[str, JudgeVerdict]:
+def judge_left(run: Run, judge: Judge, pool: Pool, progress: Progress) -> dict[str, JudgeVerdict]:
     """Findings on every path that is left; those of an earlier run are reused."""
     known = {finding.path_id: finding for finding in run.ledger.iterate(JudgeVerdict, "judge = ?", (judge.name,))}
     left = pool.left()

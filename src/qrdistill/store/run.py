@@ -69,7 +69,7 @@ class Run:
 
     Raises:
         UsageError: the folder holds no run and no config was given.
-        UnsafeConfigError: the folder was made with another config (each difference is named).
+        UnsafeConfigError: stages were run here with another config (each difference is named).
     """
 
     def __init__(self, folder: str | Path, config: Config | None = None, *, is_update: bool = False) -> None:
@@ -105,11 +105,22 @@ class Run:
 
     def _refuse_or_update(self, saved: Config, config: Config, is_update: bool) -> None:
         changed = [line for line in differences(saved, config) if not is_operational(line.partition(":")[0])]
-        if changed and not is_update:
+        if changed and not is_update and self._has_begun():
             raise UnsafeConfigError(
                 f"{self.folder} was made with another config ({'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}); "
                 "add --update to run again the stages that depend on the change, or choose another folder with -o"
             )
+
+    def _has_begun(self) -> bool:
+        """Whether a stage began here; a folder that holds a pilot only has nothing that another config could spoil."""
+        path = self.folder / "ledger.sqlite"
+        if not path.is_file():
+            return False
+        ledger = Ledger(path, is_read_only=True)
+        try:
+            return bool(ledger.execute("SELECT 1 FROM notes WHERE key GLOB 'begun/*' OR key GLOB 'stage/*' LIMIT 1"))
+        finally:
+            ledger.close()
 
     def __repr__(self) -> str:
         done = [stage for stage in STAGES if self.is_done(stage)]

@@ -13,18 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qrdistill.config import TeacherConfig, content_hash
+from qrdistill.config import content_hash
 from qrdistill.errors import DataError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.store import Ledger, Run, export_records
 from qrdistill.tasks.base import Task
-from qrdistill.tasks.reasoning.family import unit_hash
 from qrdistill.tasks.registry import load_tasks
-from qrdistill.teacher.base import Teacher
-from qrdistill.teacher.collect import Grid, fill_grid
-from qrdistill.teacher.registry import make_teacher
-from qrdistill.teacher.resample import without_right_answer
-from qrdistill.teacher.styles import Style, style_named
+from qrdistill.teacher.layout import ASKED, lay_out, requests_of
 from qrdistill.types import (
     AnswerVerdict,
     Attempt,
@@ -39,8 +34,6 @@ from qrdistill.types import (
 )
 
 _CHUNK = 500
-_ASKED: tuple[Split, ...] = ("train", "validation")
-"""Splits whose questions get paths; test questions never reach a teacher."""
 
 
 def generate_paths(run: Run, *, progress: Progress | None = None) -> list[ReasoningPath]:
@@ -65,25 +58,12 @@ def _generate(run: Run, progress: Progress) -> None:
     started_s = time.monotonic()
     run.begin("generate")
     tasks = load_tasks(run.config)
-    styles = [style_named(name, run.config.generate) for name in run.config.generate.styles]
-    teachers = [(config, make_teacher(config, run, tasks)) for config in run.config.generate.teachers]
+    layout = lay_out(run, tasks)
     questions = draw_questions(run, tasks)
-    asked = {question.id: question for question in questions if question.split in _ASKED}
-    samples, rounds = run.config.generate.samples, run.config.generate.resample_rounds
-
-    def grids(wanted: Iterable[Question], numbers: range) -> list[Grid]:
-        listed = list(wanted)
-        return [(teacher, _grid(config, teacher, styles, listed, numbers)) for config, teacher in teachers]
-
-    first = grids(asked.values(), range(samples))
-    requests = _requests(first)
-    _replace_plan(run.ledger, questions, requests, spared=_requests(grids(asked.values(), range(samples, samples + rounds))))
-    fill_grid(run.ledger, first, asked, tasks, progress)
-    for number in range(samples, samples + rounds):
-        again = grids(without_right_answer(run.ledger, tasks, asked, before_sample=number), range(number, number + 1))
-        run.ledger.add(_requests(again))
-        requests += _requests(again)
-        fill_grid(run.ledger, again, asked, tasks, progress)
+    asked = {question.id: question for question in questions if question.split in ASKED}
+    first, rest = requests_of(layout.first(asked.values())), requests_of(layout.rest(asked.values()))
+    _replace_plan(run.ledger, questions, first, spared=rest)
+    requests = layout.fill(run, asked, tasks, progress)
     _finish(run, requests, time.monotonic() - started_s, progress)
 
 
@@ -107,39 +87,6 @@ def draw_questions(run: Run, tasks: Mapping[str, Task]) -> list[Question]:
         owners = [question.task for question in questions if question.id == twice[0]]
         raise DataError(f"tasks {' and '.join(owners)} share the question id {twice[0]!r}; give the rows of one file other ids")
     return questions
-
-
-def _grid(
-    config: TeacherConfig, teacher: Teacher, styles: Sequence[Style], questions: Sequence[Question], samples: range
-) -> list[PathRequest]:
-    weight = float(getattr(config, "weight", 1.0))
-    sampling = {style.name: teacher.sampling(style.name) for style in styles}
-    return [
-        make_request(question, teacher, style, sample, sampling[style.name])
-        for question in questions
-        for style in styles
-        for sample in samples
-        if weight >= 1 or unit_hash(teacher.name, question.id, style.name, sample) < weight
-    ]
-
-
-def _requests(grids: Sequence[Grid]) -> list[PathRequest]:
-    return [request for _, grid in grids for request in grid]
-
-
-def make_request(question: Question, teacher: Teacher, style: Style, sample: int, sampling: str) -> PathRequest:
-    """A cell of the grid; its id is the hash of everything that shapes the reply."""
-    asked = [question.id, question.text, list(map(list, question.choices)), question.kind, question.gold]
-    identity = [asked, teacher.name, teacher.version, style.name, sample, style.template_version, sampling]
-    return PathRequest(
-        id=content_hash(identity),
-        question_id=question.id,
-        teacher=teacher.name,
-        style=style.name,
-        sample=sample,
-        template_version=style.template_version,
-        sampling=sampling,
-    )
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from qrdistill.config.endpoints import OpenAICompatibleTeacherConfig
 from qrdistill.store import Ledger
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client import OpenAICompatibleTeacher
-from qrdistill.teacher.generate import make_request
+from qrdistill.teacher.layout import make_request
 from qrdistill.teacher.styles import Style, style_named
 from qrdistill.types import Question, ReasoningPath
 

@@ -130,6 +130,7 @@ class Endpoint:
                     if self._health.stopped is not None:
                         raise afresh(self._health.stopped)
                     await ready.aclose()
+                    attempt = dataclasses.replace(attempt, started_s=time.time())
                     exchange = await self.wire.exchange(request, deadline_s=limits.deadline_s)
             except QRDistillError:
                 self._desk.back((dataclasses.replace(attempt, outcome=UNSENT, cost_usd=0.0),), most_usd)

