@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import signal
 import time
 from pathlib import Path
@@ -171,18 +170,20 @@ def _paths(folder: Path) -> dict[str, str]:
         ledger.close()
 
 
-def test_check_asks_a_pilot_only_when_told_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_calls_nobody_and_writes_nothing_unless_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with FaultServer() as server:
         recipe = write_recipe(tmp_path, server.url, num_train=99)
         before = sorted(tmp_path.rglob("*"))
         assert check(recipe)[0] == 0
         assert not server.accepted
+        assert sorted(tmp_path.rglob("*")) == before
         code, printed = check(recipe, "--pilot", "3")
         assert code == 0, printed
         assert len(server.accepted) == 18
-        assert re.search(r"teacher toy: 600 calls, .* tokens, .* USD \([\d.]+ to [\d.]+\), about [\d.]+ hours", printed), printed
-        assert sorted(tmp_path.rglob("*")) == before
+        assert len(_paths(tmp_path / "runs" / "paid-0")) == 18, "where `run` looks when it is not told"
+        assert generate(recipe, Path("runs/paid-0"))[0] == 0
+        assert len(server.accepted) == 600
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,8 @@ def test_check_asks_a_pilot_only_when_told_and_writes_nothing(tmp_path: Path, mo
 )
 def test_a_pilot_meets_the_same_errors_as_a_run(tmp_path: Path, changes: dict[str, Any], fault: str, exit_code: int) -> None:
     with FaultServer(late_fault=fault) as server:
-        code, printed = check(write_recipe(tmp_path, server.url, num_train=9, **changes), "--pilot", "2")
+        recipe = write_recipe(tmp_path, server.url, num_train=9, **changes)
+        code, printed = check(recipe, "--pilot", "2", "-o", str(tmp_path / "run"))
         assert code == exit_code, printed
         assert len(server.accepted) <= 3
 
