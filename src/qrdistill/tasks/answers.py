@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdicts, yesno
-from qrdistill.tasks.extract.corrections import corrections, withdrawn
+from qrdistill.tasks.extract.corrections import corrections, second_thought, withdrawn
 from qrdistill.tasks.extract.cues import denied, picks
 from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
 from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
 from qrdistill.tasks.extract.sentences import without_courtesies
 from qrdistill.tasks.extract.statements import explicit, unclosed_box
+from qrdistill.tasks.extract.tails import without_tails
 from qrdistill.tasks.extract.text import segments, view
 from qrdistill.types import AnswerKind
 
@@ -119,6 +120,14 @@ class _Turn:
         return self.leniently(self.start)
 
     def read(self, statement: Statement) -> Found:
+        """What a place says, or what it says but for remarks around the answer ("42, not 17", "42. That's my answer")."""
+        for bare in without_tails(self.text, statement):
+            found = self._read(bare)
+            if isinstance(found, Reading):
+                return found
+        return self._read(statement)
+
+    def _read(self, statement: Statement) -> Found:
         if self.kind == "choice":
             return choice.read(self.text, statement, self.options)
         return _READERS[self.kind](self.text, statement)
@@ -218,6 +227,10 @@ class _Turn:
         places = lenient.places(self.text, start, end, self.stripped.bold, self.kind)
         places += [statement for statement in self.weak if statement.start >= start]
         places = sorted(filter(self.is_asserted, places), key=lambda statement: (statement.start, statement.end))
+        revised = second_thought(self.text, start, end)
+        first = self.read(Statement(start, revised, "lead", True)) if revised > start else None
+        if isinstance(first, Reading) and (later := self.corrected(first)) is not first:
+            return later
         if is_choice and option_verdicts.restates_list(self.text, start, end, self.options):
             places = [place for place in places if place.source not in {"line", "lead"}]
         for place in reversed(places):

@@ -19,18 +19,13 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract.options import Options, label_pattern
-from qrdistill.tasks.extract.records import EXPLICIT, Found, Reading, Refusal, Statement, sentence_end
+from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement, sentence_end
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf"
-    r"|mathit|mathsf)\b[ ]?\{?|\{"
-    r"|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)"
-    r"|simply|just|indeed|actually|then|again|indicated[ ]by|given[ ]by"
-    r"|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course"
-    r"|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|(?!only"
-    r"|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b"
-    r"|the[ ](?=option|choice|letter))+",
+    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|none[ ]other[ ]than|indicated[ ]by|given[ ]by|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|"
+    + ADVERB
+    + r")\b|the[ ](?=option|choice|letter))+",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"[\s:,*`\"'<>]*")
@@ -88,7 +83,15 @@ _CLOSES_WITH = (
     r"|option|choice|the[ ]answer[ ]is)[ ])?[(\[\"']?(?P<label>LABEL)[)\]\"']?[\s.!*_]*$"
 )
 _LAST_NUMBER = re.compile(r"[-+]?[$\u20ac\u00a3]?[ ]?\d[\d,./]*(?:[ ]?(?:%|[A-Za-z]+))?[\s.!*_]*$")
-_DENIES = re.compile(r"\b(?:not|nor|neither|never|wrong|incorrect|ruled?[ ]out|eliminated?|cannot|false)\b|n't\b", re.IGNORECASE)
+_DENIES = re.compile(
+    r"\b(?:not|nor|neither|never|wrong|incorrect|ruled?[ ]out|eliminated?|cannot|false|mistakes?|tempting|trap|unlikely|doubt)\b|n't\b",
+    re.IGNORECASE,
+)
+_HYPOTHETICAL = re.compile(
+    r"\b(?:if|whether|unless|might|may|could|maybe|perhaps|possibly|consider|suppose|assume|let's|check|find[ ]out|show|prove|please|choose|select"
+    r"|pick|options?[ ]are|choices|people|some[ ]say|thinks?[ ]it|question)\b|\?",
+    re.IGNORECASE,
+)
 _DENIED_LABEL = re.compile(
     r"[\s*_`\"')\].:,;\u2014\u2013-]*(?:(?:is|was|this[ ]is|that's|it's|it[ ]is|which[ ]is|would[ ]be|can)[ ]?)?(?:incorrect"
     r"|wrong|not|false|no(?!,|[ ]wait)|n't|isn't|invalid|unlikely)\b",
@@ -194,6 +197,8 @@ def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label
     if not is_label:
         is_yes_or_no = text[statement.start : stop].strip(" *_`\"'").casefold() in {"yes", "no", "true", "false"}
         return bool((_REASON if is_yes_or_no else _TEXT_REASON).match(rest))
+    if rest.lstrip(" *_)\"'").startswith("?") or _DENIES.search(rest.split(".")[0]):
+        return False
     return text[stop - 1] in ")]" or bool(_REASON.match(rest))
 
 
@@ -222,7 +227,7 @@ def _sentence(text: str, statement: Statement, options: Options) -> Found:
     """The option that the last sentence ends with: "meiosis (option B)", or its text where nothing else was said."""
     start, end = statement.start, statement.end
     tag = re.compile(_TAG_AT_END.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).search(text, start, end)
-    if _DENIES.search(text, start, end) or len(written := _written(text, start, end, options)) > 1:
+    if _DENIES.search(text, start, end) or _HYPOTHETICAL.search(text, start, end) or len(written := _written(text, start, end, options)) > 1:
         return None
     if tag and len(re.findall(r"[(\[]\w{1,2}[)\]]", text[start:end])) == 1:
         return Reading(options.canonical(tag.group("label")), tag.start("label"), tag.end("label"), False)
@@ -304,7 +309,7 @@ def _mentioned(text: str, start: int, statement: Statement, options: Options) ->
         re.IGNORECASE,
     )
     found = list(mention.finditer(text, start, end))
-    if found and not re.search(r"\b(?:not|nor|neither|cannot)\b|n't\b", text[start:end]):
+    if found and not _DENIES.search(text, start, end):
         labels = {options.canonical(match.group("named") or match.group("bracketed")) for match in found}
         last = found[-1]
         if len(labels) == 1 and not _joined(text, last.end(), end, options, next(iter(labels))):
@@ -316,6 +321,6 @@ def _mentioned(text: str, start: int, statement: Statement, options: Options) ->
         written = options.text_at(text, verb.end(), end)
         if written and not text[written[1] : end].strip(" .!*_`\"')$"):
             last_written = Reading(options.labels[written[0]], verb.end(), written[1], False)
-    if last_written and re.search(r"\b(?:not|nor|neither|cannot)\b|n't\b", text[start:end]):
+    if last_written and _DENIES.search(text, start, end):
         return None
     return last_written

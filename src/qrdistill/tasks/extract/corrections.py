@@ -45,22 +45,47 @@ _AFFIRMED = re.compile(
 )
 
 
+_ENDS_IN_NO = re.compile(r"\b(?P<no>no|nope)[\s,.:;!\u2014\u2013*-]*$", re.IGNORECASE)
+_BARE = re.compile(
+    r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013\u2026-]*(?:(?:but|oh|ah|or)[, ]{1,2})?(?:(?:wait|hmm+|hold on|hang on|actually|oops|no|nope)[\s,.!?\u2026\u2014\u2013-]*){1,4}$",
+    re.IGNORECASE,
+)
+
+
 def corrections(text: str, start: int, end: int) -> list[Statement]:
-    """Corrections in text[start:end]; they count only behind an answer that was stated."""
+    """Corrections in text[start:end]; they count only behind an answer that was stated. "Actually, no" is the correction "no"."""
     found = []
     for correction in _CORRECTION.finditer(text, start, end):
         content = correction.end()
         close = sentence_end(text, content, end)
+        said_no = _ENDS_IN_NO.search(text, correction.start("marker"), correction.end("marker"))
+        if content >= close and said_no and _is_turn(text, correction):
+            found.append(Statement(*said_no.span("no"), "correction", True))
         if content < close and not (close < end and text[close] == "?"):
             found.append(Statement(content, close, "correction", correction.group("pronoun") is None))
     return found
 
 
+def _is_turn(text: str, correction: re.Match[str]) -> bool:
+    """Whether the bare "no" of a correction takes something back, as "actually, no" does and ", no" or "or no" do not."""
+    lead = text[correction.start() : correction.start("marker")].strip(" *_").casefold()
+    is_bare = correction.group("marker").strip(" .,!*:;-").casefold() in {"no", "nope"}
+    return lead != "or" and not (is_bare and text[correction.start() - 1 : correction.start()] == ",")
+
+
 def withdrawn(text: str, start: int, end: int) -> int:
     """Where a statement that ends at `start` is taken back right after it, or -1. A later "yes, that is right" restores it."""
+    if _BARE.match(text, start, end):
+        return end
     found = _WITHDRAWAL.match(text, start, end)
     if found is None or _AFFIRMED.search(text, found.end(), end):
         return -1
     if not found.group("turn") and not set(text[start : found.start("turn")]) & set(".!?;\n\u2014\u2013"):
         return -1  # "No, that is not true" explains
     return found.end()
+
+
+def second_thought(text: str, start: int, end: int) -> int:
+    """Where the first correction of text[start:end] begins ("42. No, 17."), or -1."""
+    found = _CORRECTION.search(text, start, end)
+    return found.start() if found else -1

@@ -17,14 +17,14 @@ _ADJECTIVE = (
 )
 _QUALIFIER = (
     r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then"
-    r"|therefore|thus|by|that|which|i|we|based)\b[^.:;=?!\n$]{0,60}?)?"
+    r"|therefore|thus|by|that|which|i|we|you|given|based)\b[^.:;=?!\n$]{0,60}?)?"
 )
 _COPULA = (
     r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to"
     r"|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems"
     r"|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
-    r"|becomes|equals|comes[ ](?:out[ ])?to|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)"
-    r"|(?P<sign>[ ]{0,2}(?:[:=|\u2192\u21d2]|[-=]>|[-\u2013\u2014](?=\s))))"
+    r"|becomes|equals|comes[ ](?:out[ ])?(?:to(?:[ ]be)?|as|at)|stands[ ]at|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)(?![ ](?:looking|seeking|searching|after|asked)\b)"
+    r"|(?P<sign>[ ]{0,2}(?:={2,}>|:-|[.~]-?[ ]|[:=|\u2192\u21d2]|[-=]>|>{2,3}|[-\u2013\u2014](?=\s))))"
 )
 _ANSWER = r"answers?|ans\.?"
 _VALUE_NOUNS = r"|(?:final|correct|overall|required|desired)[ ](?:result|value|total|number|amount|solution|count)"
@@ -39,7 +39,7 @@ _FOREIGN = (
 
 def _cue_regex(nouns: str) -> re.Pattern[str]:
     return re.compile(
-        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}"
+        rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:final_)?(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}"
         rf"|(?P<heading>[ :*_]*$))|{_FOREIGN}",
         re.IGNORECASE | re.MULTILINE,
     )
@@ -54,25 +54,31 @@ _CUES: dict[AnswerKind, re.Pattern[str]] = {
 }
 _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
 _PICK = re.compile(
-    r"\b(?:(?:i|we|i'd|i'll|i'm|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
-    r"|am[ ])?(?:therefore[ ]|thus[ ]"
-    r"|probably[ ]|still[ ])?(?:choose|chose|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for"
+    r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
+    r"|am[ ]|have[ ])?(?:therefore[ ]|thus[ ]"
+    r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for"
     r"|stick(?:ing)?[ ]with"
-    r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|vote[ ]for|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"
+    r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"
     r"|submit)(?::|[ ])"
     r"|my[ ](?:best[ ]|educated[ ]|final[ ]|own[ ])?(?:guess|pick|choice|bet|gut(?:[ ]feeling)?|instinct|intuition|vote"
     r"|selection|estimate|prediction)"
     r"(?:[ ](?:is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
     re.IGNORECASE,
 )
+_HELD = re.compile(
+    r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|think|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]|[.,](?=\d)){1,40}?)[ ]"
+    r"is[ ](?:correct|right|the[ ](?:one|right[ ]one|correct[ ]one))(?=[\s.!*]*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _NOT_ASSERTED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
     r"|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
     r"|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|\b(?:maybe|perhaps|possibly)[ ,]{1,2}(?:the[ ]|my[ ])?$"
     r"|\b(?:thought|assumed|believed|guessed|figured|expected|suspected|supposed)(?:[ ]that)?[ ](?:the[ ]|my[ ])?$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
-    r"|\b(?:might|may|could|would)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
+    r"|(?:\b(?:might|may|could)|(?<!\bi )(?<!\bwe )\bwould)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
     r"|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
     r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said"
     r"|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
@@ -120,6 +126,11 @@ def picks(text: str, start: int, end: int) -> list[Statement]:
         close = sentence_end(text, pick.end(), end)
         if pick.end() < close and not text.startswith("?", close) and not is_unsure(text, pick.start(), start):
             found.append(Statement(pick.end(), close, "conclusion"))
+    found += [
+        Statement(*held.span("content"), "predicate", True)
+        for held in _HELD.finditer(text, start, end)
+        if not is_unsure(text, held.start("content"), start)
+    ]
     return found
 
 
@@ -127,7 +138,8 @@ _GUESSING = re.compile(
     r"\bif (?:i|we) (?:had|have) to (?:guess|choose|pick|bet|answer|decide)|\bno doubt\b|\bwithout (?:a )?doubt\b", re.IGNORECASE
 )
 _UNSURE = re.compile(
-    r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|never|doubt)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$",
+    r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|can't|never|doubt|might|may|perhaps|maybe)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$"
+    r"|\b(?:wrong|tempting|mistake)\b[^.,;\n]{0,25}$",
     re.IGNORECASE,
 )
 
@@ -169,7 +181,7 @@ def _region_end(text: str, start: int, end: int, kind: AnswerKind) -> int:
 
 
 def _is_denied(text: str, at: int, start: int) -> bool:
-    before = _BUT.split(text[max(start, at - 90) : at])[-1]
+    before = _GUESSING.sub("", _BUT.split(text[max(start, at - 90) : at])[-1])
     return _NOT_ASSERTED.search(before) is not None
 
 

@@ -16,13 +16,12 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract import number
-from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'>]|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by"
-    r"|as[ ]follows|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|about|approximately|roughly"
-    r"|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector"
-    r"|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
+    r"(?:[\s:,=*`\"'>\u2026\u2192]|->|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by|as[ ]follows|of[ ]course|in[ ]fact|this|the[ ]following|none[ ]other[ ]than|to[ ]be|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|"
+    + ADVERB
+    + r"|about|approximately|roughly|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
     re.IGNORECASE,
 )
 _OPENERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$", "$": "$"}
@@ -30,8 +29,8 @@ _OPEN = re.compile(r"\\\[|\\\(|\$\$|(?<!\\)\$")
 _JOIN = re.compile(r"[ ]?(?:,?[ ]?(?:and|or|and/or)[ ]|,[ ])(?:(?:also|either|even|possibly|maybe|perhaps)[ ])?", re.IGNORECASE)
 _VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
 _STOP = re.compile(
-    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|given|based|due|while|whereas|so|therefore|rather|instead|not"
-    r"|by|obtained|with|in[ ]the|\(since|\(because|\(as|\(or)\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
+    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while|whereas|so|therefore|rather|instead|not"
+    r"|by|obtained|with|in[ ]the|i[ ](?:think|believe|guess)|it[ ]is|\((?:since|because|as|or|see|if))\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
@@ -56,7 +55,10 @@ _COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqr
 _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
-_UNITS_ONLY = re.compile(r"[ ]*(?:(?!(?:is|are|was|were|has|have|or|and|then|so)\b)[A-Za-z\u00b0]+[ ]?){0,3}(?<!\bof)[\s.*_`!]*")
+_UNITS_ONLY = re.compile(r"[ ]*(?:(?!(?:is|are|was|were|has|have|or|and|then|so|seems?|looks?|appears?|wrong|incorrect|not|works?)\b)[A-Za-z\u00b0]+[ ]?){0,3}(?<!\bof)[\s.,;:*_`!\"']*")
+_NAMED = re.compile(r"\s*(?:\\text\w*\{\s*)?(?:the[ ])?(?:final[ ])?answer(?:[ ]is\b|[ ]?:)[ :]*\}?", re.IGNORECASE)
+_NEGATED = re.compile(r"(?:not|n't|never|neither|cannot[ ]be)\b", re.IGNORECASE)
+_TURNED = re.compile(r"\b(?:but|rather|it's|it[ ]is|instead)\b(?![ ]of)[ ]*", re.IGNORECASE)
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
     r"|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
@@ -94,11 +96,18 @@ def read(text: str, statement: Statement) -> Found:
         return number.read(text, statement)
     start, end = statement.start, statement.end
     if statement.source in {"boxed", "tag", "json"}:
+        named = _NAMED.match(text, start, end)
+        start = named.end() if named else start
+        end -= text.endswith("}", start, end) and text.count("{", start, end) < text.count("}", start, end)
         return _whole(text, start, end, statement.source)
     if statement.source in {"line", "lead", "bold", "emphasis", "predicate"}:
         return _alone(text, statement)
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
+    negated = _NEGATED.match(text, at, end)
+    if negated:
+        turned = _TURNED.search(text, negated.end(), end)
+        return read(text, Statement(turned.end(), end, statement.source)) if turned else None
     opened = _OPEN.match(text, at)
     if opened and (content := _formula(text, opened)) is not None:
         return _joined(text, content, end, is_strict=statement.source == "cue")
@@ -198,7 +207,8 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     """A clause without formula delimiters."""
     stop = _STOP.search(text, start, end)
     close = stop.start() if stop and stop.start() > start else end
-    value = text[start:close].strip(" .,;:*_`\"'")
+    value = text[start:close].strip(" .,;:*_`\"'\u2026\u2192=>")
+    value = value.rstrip("}") if value.count("}") > value.count("{") else value
     if not value:
         return None
     if is_formula(value):
@@ -238,7 +248,7 @@ def is_formula(value: str) -> bool:
 
 def _alone(text: str, statement: Statement) -> Found:
     """A line or bold text that is a formula and nothing else."""
-    value = text[statement.start : statement.end].strip(" .*_`")
+    value = text[statement.start : statement.end].strip(" .,;:!*_`\"'")
     if statement.source == "predicate":
         value = _without_closer(value)
     start = text.index(value, statement.start) if value else statement.start

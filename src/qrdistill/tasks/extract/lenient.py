@@ -26,25 +26,35 @@ _CONCLUSION = re.compile(
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(
-    r"[\s*_]*(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)[ ,:]*", re.IGNORECASE
+    r"[\s*_]*(?:(?:it|that|this)(?:'s|[ ](?:is|must[ ]be|has[ ]to[ ]be|should[ ]be|would[ ]be))(?!n't|[ ]not\b)"
+    r"|(?:(?:it|this)[ ])?(?:looks|seems)[ ]like|must[ ]be)[ ,:]*",
+    re.IGNORECASE,
+)
+_ADVERB = re.compile(
+    r"[\s*_]*(?:clearly|obviously|definitely|probably|certainly|surely|evidently|naturally|undoubtedly|(?:most|very)[ ]\w+ly"
+    r"|all[ ]things[ ]considered|after[ ]all|on[ ]balance|in[ ]short|in[ ]other[ ]words|by[ ]\w+(?:[ ]of[ ]\w+)?|i[ ](?:think|believe|guess|suppose|reckon)(?:[ ]that)?)\b[ ,:]+",
+    re.IGNORECASE,
 )
 _ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
 _TITLE = re.compile(
-    r"[\s*_>#-]*(?!(?:note|example|hint|given|known|let|where|question|problem|q|premise|hypothesis|context|options?|choices|source|references?|see|page|figure"
+    r"[\s*_>#-]*(?!(?:note|example|options?|possible|choices|hint|given|known|let|where|question|problem|q|premise|hypothesis|context|options?|choices|source|references?|see|page|figure"
     r"|table|grade|vitamin|section|part|chapter|group|team|plan|type|version|date|time|year|confidence|score"
     r"|difficulty)\b)(?:[^\s:|][^:|?!.\n]{1,60}?)[*_]*[ ]?:[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|" + _ARROW,
     re.IGNORECASE,
 )
 """What may stand before the value in a last line: "Total cost:", "In short:", "A:", an arrow."""
-_BULLET = re.compile(r"\s*(?:(?:[-*\u2022>+]|#{1,6})[ ]+)*")
+_BULLET = re.compile(r"\s*(?:(?:[-*\u2022+\u2013\u2014]|>{1,3}|#{1,6}|\d{1,2}\))[ ]+)*")
+_ASKED = re.compile(r"(?:^|\n)\W{0,4}(?:q|question)\b[^\n:]{0,8}:", re.IGNORECASE)
+_REPLY = re.compile(r"[\s*_>#-]*A[ ]?:[ ]*")
+_ONE_SIGN = re.compile(r"\W{0,4}\w\W{0,6}")
 _RESULT_ROW = re.compile(
     r"answer|total|result|final|sum\b|label|verdict|overall|altogether|combined|remaining|left\b|difference|average|profit|correct|conclusion|so\b|therefore",
     re.IGNORECASE,
 )
 _TITLED_NUMBER = re.compile(r"[^:\n]{1,60}:[^\d\n]{0,6}\d[\d.,]*(?:[ ][A-Za-z]+){0,3}[\s.*_]*$", re.MULTILINE)
 _INNER = re.compile(
-    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:sure|think|believe|guess|say|confident)(?:[ ]that)?)[ ](?:it|this"
-    r"|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
+    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:i|we)(?:'m|'d|[ ]am|[ ]are|[ ]would)?[ ](?:\w+[ ]){0,2}(?:sure|think|believe|guess|say|confident|certain)"
+    r"(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
@@ -98,16 +108,20 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
         Statement(max(first, last - MAX_CLAUSE), last, "line"),
     ]
     title = _TITLE.match(text, first, last)
+    reply = _REPLY.match(text, first, last) if kind == "choice" else None
+    if reply and (_ASKED.search(text, 0, first) or _ONE_SIGN.fullmatch(text, reply.end(), last)):
+        title = reply
     if title is None and (parts := sentences(text, first, last)):
         title = _TITLE.match(text, parts[-1].start, last)
         if title and kind in {"number", "math"} and not _RESULT_ROW.search(title.group()):
             title = None
     if title and len(lines) > 1 and _TITLED_NUMBER.match(text, *lines[-2]) and not _RESULT_ROW.search(title.group()):
         title = None  # an entry of a list
-    if title and not (kind == "choice" and title.group().strip(" *_>#-").startswith("A:")):
+    is_label = kind == "choice" and title and title.re is _TITLE and title.group().strip(" *_>#-").startswith("A:")
+    if title and not is_label:
         found.append(Statement(title.end(), last, "line", True))
     row = text[first:last].strip()
-    if row.startswith("|") and row.endswith("|") and row.count("|") > 2:
+    if row.startswith("|") and row.endswith("|") and row.count("|") > 1:
         header = text[lines[max(0, len(lines) - 3)][0] : first]
         if kind in {"yesno", "nli"} or _RESULT_ROW.search(row.split("|")[1] + header):
             close = text.rindex("|", first, last)
@@ -151,6 +165,9 @@ def _conclusions(text: str, start: int, end: int) -> list[Statement]:
         found.append(Statement(first, last, "bold", True))
     if stop != "?":
         found.append(Statement(first, last, "sentence", is_exact=len(parts) == 1))
+    adverb = _ADVERB.match(text, first, last)
+    if adverb and adverb.end() < last and stop != "?":
+        found.append(Statement(adverb.end(), last, "predicate", True))
     said = predicate(text, start, parts[-1])
     if said is not None:
         found.append(Statement(*said, "predicate", True))

@@ -17,7 +17,7 @@ from qrdistill.tasks.extract.text import CROSS, TICK
 Span = tuple[int, int]
 
 _BOLD = re.compile(
-    r"(?<![\w*])\*\*(?=[^\s*])(?P<bold>[^*\n]{1,200}?)(?<=[^\s*])\*\*(?![\w*])"
+    r"(?<![\w*])\*{2,3}(?=[^\s*])(?P<bold>[^*\n]{1,200}?)(?<=[^\s*])\*{2,3}(?![\w*])"
     r"|(?<!\w)__(?=[^\s_])(?P<under>[^_\n]{1,200}?)(?<=[^\s_])__(?!\w)"
 )
 _ITALIC = re.compile(

@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.records import EXPLICIT, Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])"
-    r"|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed"
-    r"|actually|that|this|it|a|an|the|is|of|one[ ]of|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as"
-    r"|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's"
-    r"|towards?|as|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
+    r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|that|this|it|a|an|the|is|of|one[ ]of|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|towards?|as|"
+    + ADVERB
+    + r")\b)+",
     re.IGNORECASE,
 )
 _LABELS = {
     "entailment": r"entail(?:ment|s|ed|ing)?|true|yes",
     "contradiction": r"contradict(?:ion|s|ory|ed|ing)?|false|no",
-    "neutral": r"neutral(?:ity)?|neither|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated|uncertain"
+    "neutral": r"neutral(?:ity)?|neither(?![ ][\w ]{1,30}[ ]n?or\b)|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated|uncertain"
     r"|(?:not[ ]enough|insufficient)[ ]information"
     r"|(?:can(?:not|'t|[ ]not)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know|verified|confirmed|concluded)",
 }
@@ -83,7 +80,7 @@ _DENIAL = re.compile(
 _OPEN = re.compile(
     r"\b(?:if|whether|unless|would(?<!i would)(?![ ](?:be[ ]classified|say|label|classify|call))|could|may(?![ ]or)"
     r"|might(?![ ]or)|means?|defined|need|needs|requires?|check|determine|decide"
-    r"|consider(?!ed)|options?|possible|either|or(?<!may or)(?<!might or)|which|partially|partly|seems?|appears?)\b",
+    r"|consider(?!ed)|options?|possible|either|or(?<!may or)(?<!might or)|which|partially|partly|tempting|wrong|mistake|doubt|people|some[ ]say|show|prove|have[ ]to|seems?|appears?)\b",
     re.IGNORECASE,
 )
 _CONDITION = re.compile(r"\b(?:if|unless|in[ ]nli|means[ ]that[ ]the[ ]hypothesis|is[ ]defined)\b", re.IGNORECASE)
@@ -101,7 +98,8 @@ def read(text: str, statement: Statement) -> Found:
     if statement.source == "sentence":
         return _conclusion(text, start, end) if _PAIR.search(text, start, end) else None
     if statement.source in {"conclusion", "pronoun"}:
-        return _conclusion(text, start, end)
+        alone = read(text, Statement(start, end, "predicate", True))
+        return alone if isinstance(alone, Reading) else _conclusion(text, start, end)
     filler = _FILLER.match(text, start, end)
     word = _WORD.match(text, filler.end() if filler else start, end)
     if word is None:

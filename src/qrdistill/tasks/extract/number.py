@@ -16,21 +16,16 @@ import re
 from typing import NamedTuple
 
 from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
-from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
-    r"|displaystyle|quad)\b[ ]?\{?"
-    r"|\\[ ,;!]|[~\u2248]|\\approx"
-    r"|(?:answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals"
-    r"|given[ ]by|as[ ]follows"
-    r"|is|a[ ]total[ ]of|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)"
-    r"|we[ ](?:get|have|find)"
-    r"|it[ ]is|it's|the[ ]number|number|the[ ]value|(?!only|early|daily|family|reply|july|italy|ugly|holy)[a-z]{2,12}ly)\b)+",
+    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left|displaystyle|quad)\b[ ]?\{?|\\[ ,;!]|[~\u2248]|\\approx|(?:(?:the[ ])?answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows|is|a[ ]total[ ]of|none[ ]other[ ]than|given[ ]by|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)|it[ ]is|it's|the[ ]number|number|the[ ]value|"
+    + ADVERB
+    + r")\b)+",
     re.IGNORECASE,
 )
-_APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248]|\\approx", re.IGNORECASE)
+_APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248\u2192\u2026]|->|\\approx", re.IGNORECASE)
 _NOT = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)\b[^\w]*(?:\w+[ ])?$", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost"
@@ -57,7 +52,7 @@ _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _GLUED_UNIT = re.compile(r"[A-Za-z]{1,8}\b(?![\d(^_])")
 _SUBORDINATE = re.compile(
     r"\b(?:because|since|as|which|that|who|where|when|if|not|so|given|based|due|than|rather|instead|after|before|out|while"
-    r"|though|although|means|is[ ]correct|is[ ]right)\b",
+    r"|though|although|means|confidence|confident|sure|is[ ]correct|is[ ]right)\b",
     re.IGNORECASE,
 )
 _UNSOLVED = re.compile(
@@ -76,8 +71,8 @@ _OPERATOR = re.compile(
 _WORD = re.compile(r"\w+")
 _UNIT_WORDS = re.compile(
     r"[\s$)*\\\]}%\"'`]*(?:\\text\{)?(?:[ ]?(?!(?:is|are|was|were|has|have|had|can|will|do|does|did|be|been|gets?|so|then"
-    r"|but|maybe|perhaps|possibly|ish|or)\b)[A-Za-z\u00b0/-]+){0,4}"
-    r"(?<!\bof)(?<!\bthe)(?<!\bin)(?<!\band)(?<!\bto)[\s.!)$*\\\]}\"'`]*"
+    r"|but|maybe|perhaps|possibly|ish|or|seems?|looks?|appears?|sounds?|wrong|incorrect|false|too|not|no|works?)\b)[A-Za-z\u00b0/-]+){0,4}"
+    r"(?<!\bof)(?<!\bthe)(?<!\bin)(?<!\band)(?<!\bto)[\s.!,;:)$*\\\]}\"'`]*"
 )
 _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[A-Za-z ]*\]|\{[A-Za-z ]*\}")
 _RESULT = re.compile(r"[=\u2192\u21d2][ ]*(?=\S)")
@@ -109,7 +104,8 @@ def read(text: str, statement: Statement) -> Found:
         return None
     found = _clause(text, start, begin, end, statement)
     if begin > start and not isinstance(found, Reading):  # "18 = 9 * 2"
-        turned = _clause(text, start, start, text.index("=", start), statement)
+        sign = _EQUALS.search(text, start, end)
+        turned = _clause(text, start, start, sign.start() if sign else end, statement)
         found = turned if isinstance(turned, Reading) else found
     is_whole = statement.source in {"boxed", "tag", "json"}
     if (

@@ -94,7 +94,7 @@ class Options:
         if equals:
             equal_text = self.text_at(text, equals.end(), end)
             return found if equal_text and self.labels[equal_text[0]] == self.canonical(label) else None
-        if re.match(rf"{_CLOSERS}(?:$|[.,;:!?/|&\n]|\\[)\]]|[ ]?[(\u2014\u2013-])", text[stop : min(end, stop + 40)]):
+        if re.match(rf"{_CLOSERS}(?:$|[.,;:!?/|&\n]|\\[)\]]|[ ]?[(\[\u2014\u2013-])", text[stop : min(end, stop + 40)]):
             return found
         follow = re.match(rf"{_CLOSERS}{CONNECTIVE}\b", text[stop : stop + 40])
         if label.lower() in {"a", "i"}:

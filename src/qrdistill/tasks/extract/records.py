@@ -61,9 +61,15 @@ class Refusal:
 
 Found = Reading | Refusal | None
 
+ADVERB = (
+    r"(?!(?:only|early|daily|family|reply|july|italy|ugly|holy|possibly|hardly|unlikely|supposedly|allegedly|partly|partially|rarely|apply"
+    r"|supply|rely|imply|multiply|fly|ally)\b)(?:most[ ]|very[ ])?[a-z]{2,12}ly"
+)
+"""An adverb that may stand before an answer and leaves it as it is ("clearly", "most likely")."""
+
 _SENTENCE_END = re.compile(
     r"(?:(?<!\bapprox)(?<!\bvs)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\be\.g)(?<!\bi\.e)(?<!\b[ap]\.m)(?<!\bU\.S)"
-    r"(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|$"
+    r"(?<!\bNo(?=\.[ ]?\d))(?<!\.\.(?=\.\s{0,2}[a-z]))[.!?](?=[\s\"')\]}*$\\]|$))|\n|(?=</\w)|$"
 )
 
 

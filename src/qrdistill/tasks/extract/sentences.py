@@ -37,16 +37,18 @@ _OPEN = re.compile(
     r"|want|wonder|wondering|consider|find|calculate"
     r"|compute|determine|figure|check|verify|how|what|why|doubt|unclear|unknown|unsure|uncertain|cannot|can't|not|never|no"
     r"|nor|neither|either|or|without|except|hardly|guess(?=[ ]the)"
-    r"|example|mentions?|mentioned|says|said|stated|asks|asked|asking|question|problem|puzzle|text|passage|story|chapter|page|section|imagine)\b|n't\b|\?",
+    r"|example|mentions?|mentioned|says|said|stated|asks|asked|asking|question|problem|puzzle|text|passage|story|chapter|page|section|imagine|please|respond|reply|show|prove|tempting|mistake|(?:have|has|had|want|wants|going|supposed)[ ]to(?![ ]be\b))\b|n't\b|\?"
+    r"|(?<!\bi )(?<!\bwe )\b(?:thinks?|believes?|claims?|thought|assume[ds]?|guess(?:es|ed)?)\b",
     re.IGNORECASE,
 )
 _LINK = re.compile(
     r"(?<![<>!=:])(?:=>|->|=|\u2192|\u21d2|\u2248)(?!=)|\b(?:total(?:ing)?[ ]of|is|are|was|were|be|'s|equals?|equal[ ]to"
     r"|becomes?|means|makes?"
     r"|made|gives?|gave|giving|yields?|yielding|leaves?|left[ ]with|leaving"
-    r"|totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|adds?[ ]up[ ]to"
-    r"|works?[ ]out[ ](?:to|as|at)|results?[ ]in|get|gets|got|obtain|arrive[ ]at|called|named)\b"
-    r"(?:[ ](?:us|you|him|her|them|me|with)\b)?",
+    r"|totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)|lead(?:s|ing)?(?:[ ]us)?[ ]to|points?[ ]to|supports"
+    r"|comes?[ ]down[ ]to|boils?[ ]down[ ]to|comes?[ ]out[ ](?:as|at)|stands?[ ]at|brings?[ ]us[ ]to|adds?[ ]up[ ]to"
+    r"|works?[ ]out[ ](?:to|as|at)|results?[ ]in|get|gets|got|obtain|arrives?[ ]at|called|named)\b"
+    r"(?:[ ](?:us|you|him|her|them|me|with|it|(?:the|our|my)[ ](?:final[ ])?answer)\b)?",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
@@ -103,13 +105,13 @@ def predicate(text: str, start: int, sentence: Sentence) -> tuple[int, int] | No
     if not links:
         return None
     outcome = _OUTCOME.search(text, links[0].end(), last)
-    if outcome and not _OPEN.search(text, first, last):
+    if outcome and not _OPEN.search(text, first, outcome.start()):
         return outcome.end(), last
     aside = _ASIDE.search(text, links[0].end(), last)
     close = aside.start() if aside else last
-    if _OPEN.search(text, first, close):
-        return None
     link = [link for link in links if link.end() < close or link is links[0]][-1]
+    if _OPEN.search(text, first, link.end()):
+        return None
     if link.start() == first:
         return None
     is_listing = _THERE.match(text, first, last) and not _IN_ALL.search(text, first, last)

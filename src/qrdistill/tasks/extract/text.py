@@ -166,6 +166,7 @@ _REMOVED = frozenset(
 )
 TICK, CROSS = "\u2713", "\u2717"
 _MADE_PLAIN |= dict.fromkeys("\u2705\u2714\u2611\U0001f5f8", TICK) | dict.fromkeys("\u274c\u2718\u2716\u274e", CROSS)
+_MADE_PLAIN |= dict.fromkeys(map(chr, [0x2794, *range(0x2798, 0x27B0), *range(0x27B1, 0x27BF), 0x27F6]), "\u2192")
 _KEPT_SYMBOLS = frozenset("\u00b0\u2713\u2717\u00a9\u00ae")
 
 

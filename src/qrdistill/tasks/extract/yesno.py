@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract.records import EXPLICIT, Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.cues import is_unsure
+from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
-    r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely"
-    r"|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just"
-    r"|indeed|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)"
-    r"|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say"
-    r"|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|(?!only|early|daily|family|reply|july|italy|ugly"
-    r"|holy)(?:most[ ])?[a-z]{2,12}ly)\b)+",
+    r"(?:[\s:,*`\"'(\[{$>\u2026]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|"
+    + ADVERB
+    + r")\b)+",
     re.IGNORECASE,
 )
 _WORD = re.compile(
@@ -51,7 +48,7 @@ _JUDGED = re.compile(
     re.IGNORECASE,
 )
 _RELATED = re.compile(
-    r"\b(?:if|whether|or|unless|said|says?|asks?|asked|votes?|voted|respond|reply|question|maybe|perhaps|might|could)\b",
+    r"\b(?:if|whether|or|unless|said|says?|asks?|asked|votes?|voted|respond|reply|question|maybe|perhaps|might|could|show|prove|have[ ]to|find[ ]out|need[ ]to)\b",
     re.IGNORECASE,
 )
 _ALONE = re.compile(
@@ -138,7 +135,10 @@ def _sentence(text: str, statement: Statement) -> Found:
     if _RELATED.search(text, start, end):
         return None
     closing = _CLOSING.search(text, start, end)
-    if closing and not re.search(r"(?:\bnot|n't)[ ]*$", text[start : closing.start()]):
+    clause = max(text.rfind(mark, start, closing.start() + 1) for mark in ",;:\u2014") if closing else -1
+    is_denied = closing and is_unsure(text, closing.start("word" if closing.group("word") else "firm"), max(start, clause))
+    is_listed = closing and re.search(r"\b(?:yes|no),?$", text[start : closing.start() + 1], re.IGNORECASE)
+    if closing and not is_denied and not is_listed:
         word = "word" if closing.group("word") else "firm"
         return Reading(_side(closing.group(word)), *closing.span(word), False)
     judged = _JUDGED.search(text, start, end)
@@ -155,14 +155,14 @@ def _side(word: str) -> str:
 def _fits(text: str, statement: Statement, stop: int, said: str) -> bool:
     """Lenient places must hold the word alone; an opening or a conclusion needs a stop or a comma after it."""
     rest = re.sub(rf"(?:[\s,.!]+{said})+\b", "", text[stop : statement.end], flags=re.IGNORECASE)
-    if statement.source in {"bold", "predicate"} or (statement.source == "line" and not statement.is_exact):
+    if statement.source in {"bold", "predicate"}:
         return not rest.strip(" .!*_`\"')]}$\\:,;")
     if statement.source in {"conclusion", "pronoun"} and text[stop - 4 : stop].casefold() in {"true", "alse"}:
         return not rest.strip(" .!*_`\"')")
     if statement.source in {"lead", "line"}:
         return bool(
             re.match(
-                r"[\s*_`\"')]*(?:$|[.,;:!(\u2014\u2013-]|\[\d)|[ ](?:indeed|of[ ]course|it|they|he|she|you|we|i|there|this)\b",
+                r"[\s*_`\"')$}]*(?:$|[.,;:!(\u2014\u2013-]|\[\d)|[ ](?:indeed|of[ ]course|it|they|he|she|you|we|i|there|this)\b",
                 rest,
                 re.IGNORECASE,
             )
