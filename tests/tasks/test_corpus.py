@@ -8,6 +8,7 @@ import pytest
 
 from qrdistill.tasks import grade
 from qrdistill.tasks.verify import grade_response
+from tasks.corpus.forms import mentioned, stated
 from tasks.corpus.generate import generated
 from tasks.corpus.rows import KINDS, VERDICTS, Errors, Row, errors, hand_written
 
@@ -47,6 +48,12 @@ def test_hand_written_rows(record_property):
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_that_are_true_by_construction(seed):
     found = errors(generated(seed, per_kind=200), ours)
+    assert meets_the_bar(found), found.table()
+
+
+def test_ways_of_stating_and_of_mentioning():
+    found = errors(stated() + mentioned(), ours)
+    print(found.table())
     assert meets_the_bar(found), found.table()
 
 

@@ -14,16 +14,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from qrdistill.tasks.compare.quantity import equal, parse_quantity
 from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdicts, yesno
 from qrdistill.tasks.extract.corrections import corrections, second_thought, withdrawn
 from qrdistill.tasks.extract.cues import denied, picks
 from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
-from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement, sentence_end
 from qrdistill.tasks.extract.sentences import without_courtesies
 from qrdistill.tasks.extract.statements import explicit, unclosed_box
 from qrdistill.tasks.extract.tails import without_tails
-from qrdistill.tasks.extract.text import segments, view
+from qrdistill.tasks.extract.text import view
+from qrdistill.tasks.extract.turns import segments
 from qrdistill.types import AnswerKind
 
 Choices = Sequence[tuple[str, str]] | None
@@ -49,6 +51,21 @@ _BETWEEN_BOXES = re.compile(
     r"[\s$.()\[\]\\]*(?:,|;|&|/|,?[ ]?\b(?:and|or)\b)[\s$()\[\]\\]*(?:(?:maybe|possibly|perhaps)[\s$]+)?", re.IGNORECASE
 )
 
+_OPENED_BOX = re.compile(r"\\(?:boxed|fbox|framebox)[ ]*\{?[ ]*$")
+_DENIED_BOX = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)[\s$*\\(\[]*$", re.IGNORECASE)
+_ASKS = re.compile(r"[\s*_]*(?:is|was|could|would|does|do|did|isn't|might|may|can|are|if)\b", re.IGNORECASE)
+_OR = re.compile(
+    r"[\s\"'*)\]}$%]*(?:[ ][A-Za-z]+){0,2}[\s.,;:!?\u2026\u2014\u2013)\"'*-]*(?:\bor\b(?![ ]rather\b|[ ]so\b|[ ]else\b)|->"
+    r"|\u2192|(?<=[\s.,])(?:maybe|perhaps|possibly)\b)[ ,]*"
+    r"(?:(?:maybe|possibly|perhaps|else|even)[ ,]+)?",
+    re.IGNORECASE,
+)
+_BUT = re.compile(
+    r"[\s\"'*)\]}$%]*(?:[ ][A-Za-z]+){0,2}[,;.]?[ ]+(?:but|however|yet)[ ,]+(?:(?:in[ ]fact|actually|really|in[ ]reality)[ ,]+)?"
+    r"(?:it|that|this|the[ ](?:correct[ ]|right[ ]|real[ ]|true[ ]|actual[ ])?answer)(?:'s|[ ]is|[ ]was)(?:[ ](?:really"
+    r"|actually|in[ ]fact))?[ ]+",
+    re.IGNORECASE,
+)
 _LABELS: frozenset[AnswerKind] = frozenset({"choice", "yesno", "nli"})
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
@@ -159,8 +176,16 @@ class _Turn:
         return found
 
     def is_asserted(self, statement: Statement) -> bool:
-        """Whether a place is not part of a question or a denial ("is the answer [box]?")."""
-        return not self.is_denied(statement.start)
+        """Whether a place is not part of a question or a denial ("is the answer [box]?", "not [box]")."""
+        if self.is_denied(statement.start):
+            return False
+        if statement.source != "boxed":
+            return True
+        begin = max(self.text.rfind(stop, 0, statement.start) for stop in (". ", "! ", "? ", "\n")) + 1
+        before = _OPENED_BOX.sub("", self.text[max(begin, statement.start - 120) : statement.start])
+        close = sentence_end(self.text, statement.end, self.end)
+        is_asked = self.text.startswith("?", close) and _ASKS.match(before) is not None
+        return not (is_asked or _DENIED_BOX.search(before))
 
     def is_denied(self, index: int) -> bool:
         return any(first <= index < last for first, last in self.denied)
@@ -172,13 +197,26 @@ class _Turn:
             self.taken_back(found, statement.end)
             or self.alternative(found, statements, index)
             or self.rechecked(statement.end)
+            or self.goes_on(found)
             or found
         )
+
+    def goes_on(self, found: Reading) -> Found:
+        """A refusal where another answer is offered right behind ("42. Or 17."), that one where it replaces this one."""
+        turned = _BUT.match(self.text, found.end, self.end)
+        offered = turned or _OR.match(self.text, found.end, self.end)
+        if offered is None:
+            return None
+        place = Statement(offered.end(), sentence_end(self.text, offered.end(), self.end), "correction", True)
+        other = self.read(place) if place.start < place.end else None
+        if not isinstance(other, Reading) or _is_same(found.value, other.value):
+            return None
+        return other if turned else Refusal("more than one answer is offered", found.start, other.end)
 
     def taken_back(self, found: Reading, end: int) -> Found:
         """A refusal where the answer is taken back right behind it, or what a later one replaces it by; None where it stands."""
         for stop in {end, found.end}:
-            after = withdrawn(self.text, stop, self.end)
+            after = withdrawn(self.text, stop, self.end, self.kind == "yesno")
             if after >= 0:
                 self.num_taken_back += 1
                 replaced = self.leniently(after) if self.num_taken_back <= MAX_TAKEN_BACK else None
@@ -226,7 +264,8 @@ class _Turn:
         end = without_courtesies(self.text, start, self.end)
         places = lenient.places(self.text, start, end, self.stripped.bold, self.kind)
         places += [statement for statement in self.weak if statement.start >= start]
-        places = sorted(filter(self.is_asserted, places), key=lambda statement: (statement.start, statement.end))
+        places = [place for place in places if self.is_asserted(place) and not self.is_crossed_out(place)]
+        places.sort(key=lambda statement: (statement.start, statement.end))
         revised = second_thought(self.text, start, end)
         first = self.read(Statement(start, revised, "lead", True)) if revised > start else None
         if isinstance(first, Reading) and (later := self.corrected(first)) is not first:
@@ -239,13 +278,32 @@ class _Turn:
                 return self.corrected(found)
         return None
 
+    def is_crossed_out(self, place: Statement) -> bool:
+        """Whether a cross stands in the place's line: an answer marked as wrong. Before a "no" it is decoration."""
+        begin = self.text.rfind("\n", 0, place.start) + 1
+        close = self.text.find("\n", place.start)
+        crosses = [
+            at for at, is_tick in self.stripped.ticks if not is_tick and begin <= at <= (len(self.text) if close < 0 else close)
+        ]
+        is_no = self.kind in {"yesno", "nli"} and re.search(
+            r"no|false|contradict", self.text[place.start : place.end], re.IGNORECASE
+        )
+        return bool(crosses) and not (is_no and all(at <= place.start for at in crosses))
+
     def corrected(self, found: Reading | Refusal) -> Found:
         """What a bare answer is corrected to ("A. No, B."), or the answer itself unless it is taken back."""
         for correction in reversed(corrections(self.text, found.end, self.end)[-MAX_STATEMENTS:]):
             later = self.read(correction)
             if isinstance(later, Reading):
                 return later
-        return self.taken_back(found, found.end) or found if isinstance(found, Reading) else found
+        if not isinstance(found, Reading):
+            return found
+        return self.taken_back(found, found.end) or self.goes_on(found) or found
+
+
+def _is_same(value: str, other: str) -> bool:
+    first, second = parse_quantity(value), parse_quantity(other)
+    return value == other or (first is not None and second is not None and equal(first, second))
 
 
 def _outside_boxes(statements: list[Statement]) -> list[Statement]:

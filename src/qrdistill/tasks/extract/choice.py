@@ -23,7 +23,11 @@ from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Re
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf|mathit|mathsf)\b[ ]?\{?|\{|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|none[ ]other[ ]than|indicated[ ]by|given[ ]by|that|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|"
+    r"(?:[\s:,*`\"'<>]|\.{2,}|\u2026|\\[(\[]|\$(?=[\\({A-Za-z]|\w\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf"
+    r"|mathit|mathsf)\b[ ]?\{?|\{|(?:therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely"
+    r"|most[ ](?:likely|probably)|simply|just|indeed|actually|then|again|none[ ]other[ ]than|indicated[ ]by|given[ ]by|that"
+    r"|is|option|choice|letter|label|answer|number|statement|i[ ](?:think|believe|would[ ]say)|in[ ]fact|of[ ]course"
+    r"|as[ ]follows|it[ ]is|it's|still|also|represented[ ]by|denoted[ ]by|found[ ]in|(?:correct|right|best)[ ]is|"
     + ADVERB
     + r")\b|the[ ](?=option|choice|letter))+",
     re.IGNORECASE,
@@ -84,12 +88,25 @@ _CLOSES_WITH = (
 )
 _LAST_NUMBER = re.compile(r"[-+]?[$\u20ac\u00a3]?[ ]?\d[\d,./]*(?:[ ]?(?:%|[A-Za-z]+))?[\s.!*_]*$")
 _DENIES = re.compile(
-    r"\b(?:not|nor|neither|never|wrong|incorrect|ruled?[ ]out|eliminated?|cannot|false|mistakes?|tempting|trap|unlikely|doubt)\b|n't\b",
+    r"\b(?:not|nor|neither|never|wrong|incorrect|ruled?[ ]out|eliminated?|cannot|false|mistakes?|tempting|trap|unlikely"
+    r"|doubt)\b|n't\b",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(
+    r"[\s*_`\"']*(?:is|was|are|were|can|could|might|may|would|should|will|seems?|appears?|fails?|does|do|did|has|had|if|only|unless|provided|in|for|vs|to|and|or|but|than|might"
+    r"|was|appears)\b",
+    re.IGNORECASE,
+)
+_NO_NAME = re.compile(
+    r"\b(?:but|except|almost|hardly|about|chapter|see|as|let|try|test|avoid|said|says|anything|everything|section|page|part|option|not|never|for|you|we|i|is|was|who|what)\b",
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
-    r"\b(?:if|whether|unless|might|may|could|maybe|perhaps|possibly|consider|suppose|assume|let's|check|find[ ]out|show|prove|please|choose|select"
-    r"|pick|options?[ ]are|choices|people|some[ ]say|thinks?[ ]it|question)\b|\?",
+    r"\b(?:if|whether|unless|might|may|could|maybe|perhaps|possibly|consider|suppose|assume|let's|check|find[ ]out|show|prove"
+    r"|please|choose|select"
+    r"|pick|options?[ ]are|choices|people|some[ ]say|thinks?[ ]it|question|unsure|avoid|exclude|disagree|almost|hardly"
+    r"|except|anything|everything|no[ ]way|in[ ]no|by[ ]no|said|says|say|told|mention\w*|thought|guess|claim|answered|wrote"
+    r"|wanted|going[ ]to)\b|\?",
     re.IGNORECASE,
 )
 _DENIED_LABEL = re.compile(
@@ -199,7 +216,9 @@ def _stands_alone(text: str, stop: int, end: int, statement: Statement, is_label
         return bool((_REASON if is_yes_or_no else _TEXT_REASON).match(rest))
     if rest.lstrip(" *_)\"'").startswith("?") or _DENIES.search(rest.split(".")[0]):
         return False
-    return text[stop - 1] in ")]" or bool(_REASON.match(rest))
+    if text[stop - 1] in ")]":
+        return _GOES_ON.match(rest) is None
+    return bool(_REASON.match(rest))
 
 
 def _others_in_sentence(text: str, at: int, end: int, options: Options) -> bool:
@@ -227,9 +246,13 @@ def _sentence(text: str, statement: Statement, options: Options) -> Found:
     """The option that the last sentence ends with: "meiosis (option B)", or its text where nothing else was said."""
     start, end = statement.start, statement.end
     tag = re.compile(_TAG_AT_END.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE).search(text, start, end)
-    if _DENIES.search(text, start, end) or _HYPOTHETICAL.search(text, start, end) or len(written := _written(text, start, end, options)) > 1:
+    if (
+        _DENIES.search(text, start, end)
+        or _HYPOTHETICAL.search(text, start, end)
+        or len(written := _written(text, start, end, options)) > 1
+    ):
         return None
-    if tag and len(re.findall(r"[(\[]\w{1,2}[)\]]", text[start:end])) == 1:
+    if tag and len(re.findall(r"[(\[]\w{1,2}[)\]]", text[start:end])) == 1 and _is_named(text, start, tag, written, options):
         return Reading(options.canonical(tag.group("label")), tag.start("label"), tag.end("label"), False)
     closing = re.compile(_CLOSES_WITH.replace("LABEL", label_pattern(options.labels))).search(text, start, end)
     if closing and closing.group("label") in options.labels and not written and not _OR.search(text, start, end):
@@ -246,9 +269,18 @@ def _sentence(text: str, statement: Statement, options: Options) -> Found:
     if not written:
         return None
     index, (first, last) = written.popitem()
-    if text[last:end].strip(" .!*_`\"'") or not _PLACED.search(text, start, first):
+    if text[last:end].strip(" .!*_`\"'") or not _PLACED.search(text, start, first) or len(text[start:first].split()) < 3:
         return None
     return Reading(options.labels[index], first, last, False)
+
+
+def _is_named(text: str, start: int, tag: re.Match[str], written: dict[int, tuple[int, int]], options: Options) -> bool:
+    """Whether a label in brackets at a sentence's end names what it says: "(option B)", "meiosis (B)", "Lincoln (C)"."""
+    label = options.canonical(tag.group("label"))
+    is_spelled = len(tag.group().strip("[]() .!*_\n")) > len(label)
+    lead = text[start : tag.start()].split()
+    is_title = 0 < len(lead) <= 3 and lead[0][:1].isupper() and not _NO_NAME.search(" ".join(lead))
+    return is_spelled or any(options.labels[index] == label for index in written) or is_title
 
 
 def _discusses(text: str, stop: int, end: int, options: Options) -> bool:

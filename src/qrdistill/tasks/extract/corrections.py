@@ -7,10 +7,14 @@ import re
 from qrdistill.tasks.extract.records import Statement, sentence_end
 
 _CORRECTION = re.compile(
-    r"(?:(?<=[.,;:!?(\n)\u2014\u2013-])|^)[\s*_]*(?:(?:oh|hmm+|but|ah|well|or|and)[, ]{1,2})?"
+    r"(?:(?<=[.,;:!?(\n)>\u2014\u2013-])|^|(?<=[ ])(?=(?:wait[, ]+no|no[, ]+wait|i mean|i meant)\b))[\s*_]*(?:(?:oh|hmm+|but"
+    r"|ah|well|or|and)[, ]{1,2})?"
     r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|whoops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean"
     r"|i meant|on second thoughts?|on reflection|"
-    r"let me correct (?:that|myself|this)|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
+    r"let me correct (?:that|myself|this)|i(?:'d like| would like| need| want| have)? to (?:correct|change|revise) (?:that"
+    r"|this|myself)"
+    r"|(?:i(?:'ll| will|'d like to| want to| would like to| need to)? )?(?:chang|revis|updat)(?:e"
+    r"|ing) my (?:final )?answer(?: to)?|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
     r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right"
     r"|not correct|a mistake))"
     r"(?:[\s,.:;!\u2014\u2013*-]+(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]+){1,4})"
@@ -27,7 +31,8 @@ _WITHDRAWAL = re.compile(
     r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013-]*(?P<turn>(?:(?:but|however|hmm+|oh|oops|ah|well)[,. ]{1,4})?(?:(?:wait|hold on"
     r"|hang on|actually|oops"
     r"|no)[\s,.!\u2014\u2013-]{1,4}){0,3})"
-    r"(?:(?:that|this|it)[ ]?(?:'s|is|was|seems|looks|must be)?[ ]?(?:(?:also|clearly|obviously|definitely|actually|just"
+    r"(?:(?:that|this|it|he|she|they)[ ]?(?:'s|is|are|was|seems|looks|must be)?[ ]?(?:(?:also|clearly|obviously|definitely"
+    r"|actually|just"
     r"|simply) )?"
     r"(?:(?:not|n't) (?:quite |exactly |actually |really )?(?:right|correct|true|possible|it\b)|(?:can't|cannot|couldn't"
     r"|can not) be (?:right|correct|true|it\b)"
@@ -47,7 +52,9 @@ _AFFIRMED = re.compile(
 
 _ENDS_IN_NO = re.compile(r"\b(?P<no>no|nope)[\s,.:;!\u2014\u2013*-]*$", re.IGNORECASE)
 _BARE = re.compile(
-    r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013\u2026-]*(?:(?:but|oh|ah|or)[, ]{1,2})?(?:(?:wait|hmm+|hold on|hang on|actually|oops|no|nope)[\s,.!?\u2026\u2014\u2013-]*){1,4}$",
+    r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013\u2026-]*(?:(?:but|oh|ah|or)[, ]{1,2})?(?:(?:wait|hmm+|hold on|hang on|actually|oops"
+    r"|no|nope|let me (?:re-?\w+|double[- ]check|check|verify"
+    r"|think)[^.!?\n]{0,40}(?<=[a-z]))[\s,.!?\u2026\u2014\u2013-]*){1,4}$",
     re.IGNORECASE,
 )
 
@@ -70,15 +77,22 @@ def _is_turn(text: str, correction: re.Match[str]) -> bool:
     """Whether the bare "no" of a correction takes something back, as "actually, no" does and ", no" or "or no" do not."""
     lead = text[correction.start() : correction.start("marker")].strip(" *_").casefold()
     is_bare = correction.group("marker").strip(" .,!*:;-").casefold() in {"no", "nope"}
-    return lead != "or" and not (is_bare and text[correction.start() - 1 : correction.start()] == ",")
+    is_set_off = text[correction.start() - 1 : correction.start()] in set(".!?\n\u2026\u2014\u2013-")
+    return not is_bare or (lead != "or" and is_set_off)
 
 
-def withdrawn(text: str, start: int, end: int) -> int:
-    """Where a statement that ends at `start` is taken back right after it, or -1. A later "yes, that is right" restores it."""
-    if _BARE.match(text, start, end):
+def withdrawn(text: str, start: int, end: int, is_yesno: bool) -> int:
+    """Where a statement that ends at `start` is taken back right after it, or -1. A later "confirmed" restores it.
+
+    So does a "yes", unless that is an answer itself.
+    """
+    bare = _BARE.match(text, start, end)
+    if bare and re.search(r"wait|hmm|hold|hang|actually|oops|\bno", bare.group(), re.IGNORECASE):
         return end
     found = _WITHDRAWAL.match(text, start, end)
-    if found is None or _AFFIRMED.search(text, found.end(), end):
+    if found is None or any(
+        is_yesno <= (again.group().casefold() != "yes") for again in _AFFIRMED.finditer(text, found.end(), end)
+    ):
         return -1
     if not found.group("turn") and not set(text[start : found.start("turn")]) & set(".!?;\n\u2014\u2013"):
         return -1  # "No, that is not true" explains

@@ -23,7 +23,8 @@ _COPULA = (
     r"(?:(?:'s|[ ]{1,2}(?:(?:is|was|are|were)(?=n't)|is|are|was|were|(?:would|will|should|must|has[ ]to"
     r"|can[ ]only)[ ](?:(?:[a-z]+ly|instead|therefore|thus|then|indeed)[ ])?be|should[ ]have[ ]been|(?:seems"
     r"|appears)(?:[ ]to[ ]be)?|looks[ ](?:like|to[ ]be)"
-    r"|becomes|equals|comes[ ](?:out[ ])?(?:to(?:[ ]be)?|as|at)|stands[ ]at|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being|remains))(?=n't|\W|$)(?![ ](?:looking|seeking|searching|after|asked)\b)"
+    r"|becomes|equals|comes[ ](?:out[ ])?(?:to(?:[ ]be)?|as|at)|stands[ ]at|turns[ ]out[ ]to[ ]be|ends[ ]up[ ]being"
+    r"|remains))(?=n't|\W|$)(?![ ](?:looking|seeking|searching|after|asked)\b)"
     r"|(?P<sign>[ ]{0,2}(?:={2,}>|:-|[.~]-?[ ]|[:=|\u2192\u21d2]|[-=]>|>{2,3}|[-\u2013\u2014](?=\s))))"
 )
 _ANSWER = r"answers?|ans\.?"
@@ -56,7 +57,8 @@ _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n
 _PICK = re.compile(
     r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
     r"|am[ ]|have[ ])?(?:therefore[ ]|thus[ ]"
-    r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with|went[ ]with|opt(?:ed)?[ ]for"
+    r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with"
+    r"|went[ ]with|opt(?:ed)?[ ]for"
     r"|stick(?:ing)?[ ]with"
     r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"
     r"|submit)(?::|[ ])"
@@ -66,19 +68,28 @@ _PICK = re.compile(
     re.IGNORECASE,
 )
 _HELD = re.compile(
-    r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|think|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]|[.,](?=\d)){1,40}?)[ ]"
-    r"is[ ](?:correct|right|the[ ](?:one|right[ ]one|correct[ ]one))(?=[\s.!*]*$)",
+    r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|think|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]"
+    r"|[.,](?=\d)){1,40}?)[ ]"
+    r"is[ ](?:correct|right|the[ ](?:one|right[ ]one|correct[ ]one))(?=[\s.!*]*$|[,;][ ]|[ ]and[ ])",
     re.IGNORECASE | re.MULTILINE,
 )
 _NOT_ASSERTED = re.compile(
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
     r"|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
-    r"|suggest|imply|accept|clear|certain|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|suggest|imply|accept|clear|certain|convinced|confident|positive|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"
+    r"|\bnot[ ](?:the|my|our)[ ]$|\b(?:initial|first|previous|old|draft|original|earlier|former|naive|alternative|other)[ ]$"
+    r"|\b(?:no[ ]way|in[ ]no[ ]case|by[ ]no[ ]means|may[ ]seem|might[ ]seem|could[ ]seem|often|commonly|widely"
+    r"|sometimes)\b[^.,;:!?\n]{0,40}$"
+    r"|\b(?:thinks|says|claims|believes|argues|guesses|suspects)[ ](?:that[ ])?(?:the[ ]|it[ ])?$"
+    r"|(?<!\bhere)(?<!\blet)(?<!\bthat)(?<!\bit)'s[ ](?:\w+[ ])?$"
+    r"|\b(?:previous|last|another|other|earlier)[ ](?:question|problem|example|time|one|case)\b[^.;\n]{0,20}$|\bin[ ](?:the"
+    r"|this|that)[ ](?:example|sample)\b[^.;\n]{0,20}$"
     r"|\b(?:maybe|perhaps|possibly)[ ,]{1,2}(?:the[ ]|my[ ])?$"
     r"|\b(?:thought|assumed|believed|guessed|figured|expected|suspected|supposed)(?:[ ]that)?[ ](?:the[ ]|my[ ])?$"
     r"|\b(?:doubt|wrong|incorrect|false|mistaken|mistake|incorrectly|wrongly|erroneously|untrue|tempting|tempted|trap)\b[^.;:!?,\n]{0,40}$"
-    r"|(?:\b(?:might|may|could)|(?<!\bi )(?<!\bwe )\bwould)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose|conclude|suggest"
+    r"|(?:\b(?:might|may|could)|(?<!\bi )(?<!\bwe )\bwould)[ ](?:\w+[ ])?(?:think|say|guess|assume|argue|believe|suppose"
+    r"|conclude|suggest"
     r"|be[ ]tempted)\b[^.,;:!?\n]{0,40}$"
     r"|\b(?:some|someone|somebody|people|many|others|students|friend|he|she|they)[ ](?:\w+[ ])?(?:thinks?|says?|said"
     r"|guess(?:es)?|claims?|argues?|believes?)\b[^.,;:!?\n]{0,40}$",
@@ -104,7 +115,7 @@ def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
     """Asserted cues with what they announce, in order (which nouns make a cue depends on the kind)."""
     found = []
     for cue in _CUES[kind].finditer(text, start, end):
-        if _is_denied(text, cue.start(), start):
+        if _is_denied(text, cue.start(), start) or _ELSEWHERE.search(cue.group()):
             continue
         gap = _GAP.match(text, cue.end(), end)
         content = gap.end() if gap else cue.end()
@@ -157,7 +168,7 @@ def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int,
         close = _region_end(text, cue.end(), end, kind)
         if text.startswith("?", close):
             spans.append((cue.end(), close))
-        elif _is_denied(text, cue.start(), start):
+        elif _is_denied(text, cue.start(), start) or _ELSEWHERE.search(cue.group()):
             spans.append((cue.end(), _turn_of_thought(text, cue.end(), close)))
     for opened in _OPEN_CUE.finditer(text, start, end):
         close = _region_end(text, opened.end(), end, kind)
@@ -178,6 +189,9 @@ def _region_end(text: str, start: int, end: int, kind: AnswerKind) -> int:
     return (
         sentence_end(text, close + 1, end) if kind == "choice" and close - start < 5 and text.startswith(". ", close) else close
     )
+
+
+_ELSEWHERE = re.compile(r"\b(?:previous|last|another|other|earlier)[ ](?:question|problem|example|one)\b", re.IGNORECASE)
 
 
 def _is_denied(text: str, at: int, start: int) -> bool:

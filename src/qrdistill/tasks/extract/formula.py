@@ -19,18 +19,26 @@ from qrdistill.tasks.extract import number
 from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,=*`\"'>\u2026\u2192]|->|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to|given[ ]by|as[ ]follows|of[ ]course|in[ ]fact|this|the[ ]following|none[ ]other[ ]than|to[ ]be|is|are|found[ ]to[ ]be|i[ ](?:think|believe)|"
+    r"(?:[\s:,=*`\"'>\u2026\u2192]|->|(?:therefore|thus|hence|so|clearly|simply|just|indeed|exactly|then|that|equal[ ]to"
+    r"|given[ ]by|as[ ]follows|of[ ]course|in[ ]fact|this|the[ ]following|none[ ]other[ ]than|to[ ]be|is|are|found[ ]to[ ]be"
+    r"|i[ ](?:think|believe)|"
     + ADVERB
-    + r"|about|approximately|roughly|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers|solutions?|roots?)(?![ ]of\b))\b)+",
+    + r"|about|approximately|roughly|(?:the[ ])?(?:value|values|expression|interval|set|solution[ ]set|point"
+    r"|ordered[ ](?:pair|triple)|matrix|vector|equation|polynomial|function|fraction|coordinates|pair|triple|number|numbers"
+    r"|solutions?|roots?)(?![ ]of\b))\b)+",
     re.IGNORECASE,
 )
 _OPENERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$", "$": "$"}
 _OPEN = re.compile(r"\\\[|\\\(|\$\$|(?<!\\)\$")
-_JOIN = re.compile(r"[ ]?(?:,?[ ]?(?:and|or|and/or)[ ]|,[ ])(?:(?:also|either|even|possibly|maybe|perhaps)[ ])?", re.IGNORECASE)
+_JOIN = re.compile(
+    r"[ ]?(?:,?[ ]?(?:and|or|and/or|as[ ]well[ ]as)[ ]|,[ ])(?:(?:also|either|even|possibly|maybe|perhaps)[ ])?", re.IGNORECASE
+)
 _VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
 _STOP = re.compile(
-    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while|whereas|so|therefore|rather|instead|not"
-    r"|by|obtained|with|in[ ]the|i[ ](?:think|believe|guess)|it[ ]is|\((?:since|because|as|or|see|if))\b|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
+    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while"
+    r"|whereas|so|therefore|rather|instead|not"
+    r"|by|obtained|with|in[ ]the|i[ ](?:think|believe|guess)|it[ ]is|\((?:since|because|as|or|see|if))\b"
+    r"|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
@@ -55,7 +63,10 @@ _COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqr
 _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
-_UNITS_ONLY = re.compile(r"[ ]*(?:(?!(?:is|are|was|were|has|have|or|and|then|so|seems?|looks?|appears?|wrong|incorrect|not|works?)\b)[A-Za-z\u00b0]+[ ]?){0,3}(?<!\bof)[\s.,;:*_`!\"']*")
+_UNITS_ONLY = re.compile(
+    r"[ ]*(?:(?!(?:is|are|was|were|has|have|or|and|then|so|seems?|looks?|appears?|wrong|incorrect|not|works?|fails?|if|unless"
+    r"|only|provided|can|might|may|could|would|should|vs|than|in|for)\b)[A-Za-z\u00b0]+[ ]?){0,3}(?<!\bof)[\s.,;:*_`!\"']*"
+)
 _NAMED = re.compile(r"\s*(?:\\text\w*\{\s*)?(?:the[ ])?(?:final[ ])?answer(?:[ ]is\b|[ ]?:)[ :]*\}?", re.IGNORECASE)
 _NEGATED = re.compile(r"(?:not|n't|never|neither|cannot[ ]be)\b", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:but|rather|it's|it[ ]is|instead)\b(?![ ]of)[ ]*", re.IGNORECASE)
@@ -206,6 +217,8 @@ def _last_of(text: str, inner: list[tuple[int, int, int]], end: int) -> Found:
 def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     """A clause without formula delimiters."""
     stop = _STOP.search(text, start, end)
+    if stop and text.startswith("as well as", stop.start() + 1):
+        return Refusal("more than one answer is stated", start, end)
     close = stop.start() if stop and stop.start() > start else end
     value = text[start:close].strip(" .,;:*_`\"'\u2026\u2192=>")
     value = value.rstrip("}") if value.count("}") > value.count("{") else value

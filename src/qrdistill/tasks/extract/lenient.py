@@ -32,17 +32,24 @@ _PRONOUN = re.compile(
 )
 _ADVERB = re.compile(
     r"[\s*_]*(?:clearly|obviously|definitely|probably|certainly|surely|evidently|naturally|undoubtedly|(?:most|very)[ ]\w+ly"
-    r"|all[ ]things[ ]considered|after[ ]all|on[ ]balance|in[ ]short|in[ ]other[ ]words|by[ ]\w+(?:[ ]of[ ]\w+)?|i[ ](?:think|believe|guess|suppose|reckon)(?:[ ]that)?)\b[ ,:]+",
+    r"|all[ ]things[ ]considered|after[ ]all|on[ ]balance|in[ ]short|in[ ]other[ ]words|by[ ]\w+(?:[ ]of[ ]\w+)?"
+    r"|i[ ](?:think|believe|guess|suppose|reckon)(?:[ ]that)?)\b[ ,:]+",
     re.IGNORECASE,
 )
 _ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
+_NO_TITLE = (
+    r"(?:note|examples?|e\.g|for[ ]example|options(?=[ ]?:)|possible|choices|candidates?|hint|given|known|let|where|question"
+    r"|problem|q|premise|hypothesis|context|source|references?"
+    r"|see|page|figure|table|grade|vitamin|section|part|chapter|group|team|plan|type|version|date|time|year|confidence|score|difficulty|wrong|incorrect|not|distractors?"
+    r"|alternatives?|second|other|user|human|system|input|title|topic|subject|keywords?|rejected|excluded|eliminated)\b"
+)
 _TITLE = re.compile(
-    r"[\s*_>#-]*(?!(?:note|example|options?|possible|choices|hint|given|known|let|where|question|problem|q|premise|hypothesis|context|options?|choices|source|references?|see|page|figure"
-    r"|table|grade|vitamin|section|part|chapter|group|team|plan|type|version|date|time|year|confidence|score"
-    r"|difficulty)\b)(?:[^\s:|][^:|?!.\n]{1,60}?)[*_]*[ ]?:[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|" + _ARROW,
+    rf"[\s*_>#-]*(?!{_NO_TITLE})(?:[^\s:|{{\"'][^:|?!.\n]{{1,60}}?)[*_]*[ ]?:[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|" + _ARROW,
     re.IGNORECASE,
 )
 """What may stand before the value in a last line: "Total cost:", "In short:", "A:", an arrow."""
+_ASIDE_LINE = re.compile(rf"[\s*_>#-]*{_NO_TITLE}[^:\n]{{0,40}}:|[\s*_>#-]*(?:for[ ]example|e\.g)\b", re.IGNORECASE)
+"""A line that is about something else than the answer."""
 _BULLET = re.compile(r"\s*(?:(?:[-*\u2022+\u2013\u2014]|>{1,3}|#{1,6}|\d{1,2}\))[ ]+)*")
 _ASKED = re.compile(r"(?:^|\n)\W{0,4}(?:q|question)\b[^\n:]{0,8}:", re.IGNORECASE)
 _REPLY = re.compile(r"[\s*_>#-]*A[ ]?:[ ]*")
@@ -53,7 +60,8 @@ _RESULT_ROW = re.compile(
 )
 _TITLED_NUMBER = re.compile(r"[^:\n]{1,60}:[^\d\n]{0,6}\d[\d.,]*(?:[ ][A-Za-z]+){0,3}[\s.*_]*$", re.MULTILINE)
 _INNER = re.compile(
-    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:i|we)(?:'m|'d|[ ]am|[ ]are|[ ]would)?[ ](?:\w+[ ]){0,2}(?:sure|think|believe|guess|say|confident|certain)"
+    r"(?:,[ ](?:so|therefore|thus|hence|and[ ]so|but)|\b(?:i|we)(?:'m|'d|[ ]am|[ ]are|[ ]would)?[ ](?:\w+[ ]){0,2}(?:sure"
+    r"|think|believe|guess|say|confident|certain)"
     r"(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
@@ -65,8 +73,15 @@ def places(text: str, start: int, end: int, bold: list[tuple[int, int]], kind: A
     found = _lines(text, start, end, kind)
     found += _bold(text, start, end, bold)
     found += _conclusions(text, start, end)
+    found = [place for place in found if not _ASIDE_LINE.match(text, _sentence_begin(text, start, place.start), place.end)]
     found.sort(key=lambda statement: (statement.start, statement.end))
     return found
+
+
+def _sentence_begin(text: str, start: int, at: int) -> int:
+    return max(
+        start, *(text.rfind(stop, start, at) + len(stop) for stop in ("\n", ". ", "! ", "? ") if stop in text[start:at]), start
+    )
 
 
 def _bold(text: str, start: int, end: int, bold: list[tuple[int, int]]) -> list[Statement]:
@@ -148,7 +163,7 @@ def _openings(text: str, parts: list[Sentence]) -> list[Statement]:
                 break
         else:
             inner = _INNER.search(text, first, last)
-            if inner and inner.end() < last and not is_unsure(text, inner.start(), first):
+            if inner and inner.end() < last and not is_unsure(text, inner.end(), first):
                 found.append(Statement(inner.end(), last, "pronoun"))
     return found
 

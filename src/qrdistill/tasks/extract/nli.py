@@ -15,15 +15,18 @@ import re
 from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|that|this|it|a|an|the|is|of|one[ ]of|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|towards?|as|"
-    + ADVERB
-    + r")\b)+",
+    r"(?:[\s:,*`\"'(\[{$>]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
+    r"|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably"
+    r"|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|that|this|it|a|an|the|is|of|one[ ]of"
+    r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think"
+    r"|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|towards?|as|" + ADVERB + r")\b)+",
     re.IGNORECASE,
 )
 _LABELS = {
     "entailment": r"entail(?:ment|s|ed|ing)?|true|yes",
     "contradiction": r"contradict(?:ion|s|ory|ed|ing)?|false|no",
-    "neutral": r"neutral(?:ity)?|neither(?![ ][\w ]{1,30}[ ]n?or\b)|maybe|inconclusive|undetermined|undeterminable|indeterminate|unknown|unrelated|uncertain"
+    "neutral": r"neutral(?:ity)?|neither(?![ ][\w ]{1,30}[ ]n?or\b)|maybe|inconclusive|undetermined|undeterminable"
+    r"|indeterminate|unknown|unrelated|uncertain"
     r"|(?:not[ ]enough|insufficient)[ ]information"
     r"|(?:can(?:not|'t|[ ]not)[ ]be|impossible[ ]to)[ ](?:determined?|inferred|tell|say|know|verified|confirmed|concluded)",
 }
@@ -61,11 +64,19 @@ _HYPOTHESIS = re.compile(
 _JUDGEMENTS = {"true": "entailment", "correct": "entailment", "false": "contradiction", "incorrect": "contradiction"}
 _QUOTED = re.compile(r"\"[^\"\n]{4,200}\"|(?<!\w)'[^'\n]{4,200}'(?!\w)")
 _ASSURED = re.compile(r"\b(?:no|without(?:[ ]a)?|beyond)[ ](?:doubt|question)\b", re.IGNORECASE)
+_LEADS_TO = re.compile(
+    r"(?:^|[,;:\u2014\u2013\u2192-]|\b(?:is|are|be|been|was|as|an?|of|in|to|towards?|so|therefore|thus|hence|making|relation(?:ship)?|label|called|this|it|the|for|with|us|say"
+    r"|choose|pick|select|answer|go|leaves|means|\w+ly)|\d)[\s\"'*(]*$",
+    re.IGNORECASE,
+)
+_JUDGED_WRONG = re.compile(
+    r"\b(?:is|was|would[ ]be|seems)[ ](?:wrong|incorrect|false|out|impossible|a[ ]mistake)\b", re.IGNORECASE
+)
 _OR = re.compile(r"[\s\"'*]*(?:or|and|/)\b", re.IGNORECASE)
 _EITHER = re.compile(r"\b(?:either|both)\b[\s\"'*]*$|\b(?:either|both)\b", re.IGNORECASE)
 _NOUN = re.compile(r"entailment|contradiction|neutral", re.IGNORECASE)
 _HEDGE = re.compile(
-    r"[\s\"'*`)\]}$]*(?:,?[ ]?(?:or|and|and/or)[ ]|[/|][ ]?|,[ ])(?:also[ ]|maybe[ ]|possibly[ ]"
+    r"[\s\"'*`)\]}$]*(?:,?[ ]?\(?(?:or|and|and/or|as[ ]well[ ]as)[ ]|[/|][ ]?|,[ ])(?:also[ ]|maybe[ ]|possibly[ ]"
     r"|perhaps[ ])?[\"'*`(]*(?P<next>entail\w*"
     r"|contradict\w*|neutral|neither|true|false|maybe|yes|no)\b(?![ ](?:is|one|other|further|information))",
     re.IGNORECASE,
@@ -80,12 +91,18 @@ _DENIAL = re.compile(
 _OPEN = re.compile(
     r"\b(?:if|whether|unless|would(?<!i would)(?![ ](?:be[ ]classified|say|label|classify|call))|could|may(?![ ]or)"
     r"|might(?![ ]or)|means?|defined|need|needs|requires?|check|determine|decide"
-    r"|consider(?!ed)|options?|possible|either|or(?<!may or)(?<!might or)|which|partially|partly|tempting|wrong|mistake|doubt|people|some[ ]say|show|prove|have[ ]to|seems?|appears?)\b",
+    r"|consider(?!ed)|options?|possible|either|or(?<!may or)(?<!might or)|which|partially|partly|tempting|wrong|mistake"
+    r"|doubt|people|some[ ]say|(?:others|people|some|many)[ ]claim|claimed|believed|thinks?|assumed|often|commonly|no[ ]way"
+    r"|show|prove|have[ ]to|seems?|appears?)\b",
     re.IGNORECASE,
 )
-_CONDITION = re.compile(r"\b(?:if|unless|in[ ]nli|means[ ]that[ ]the[ ]hypothesis|is[ ]defined)\b", re.IGNORECASE)
+_CONDITION = re.compile(
+    r"\b(?:if|unless|suppose|assume|assuming|were[ ]the|had[ ]the|used[ ]to|thought|ruled?[ ]out|eliminate|exclude|in[ ]nli"
+    r"|means[ ]that[ ]the[ ]hypothesis|is[ ]defined)\b",
+    re.IGNORECASE,
+)
 _PAIR = re.compile(
-    r"\b(?:premise|hypothesis|sentences?|statements?|claim|pair|two|text|context|passage|relation\w*|label|inference|they|this|it|these|i|i'd|we)\b",
+    r"\b(?:premise|hypothesis|sentences?|statements?|claim|pair|two|text|context|passage|relation\w*|label|inference|they|this|it|these)\b",
     re.IGNORECASE,
 )
 
@@ -146,6 +163,10 @@ def _conclusion(text: str, start: int, end: int) -> Found:
             if _OPEN.search(lead) or (
                 label != "neutral" and _OR.match(text, said.end(), close) and "neither" not in lead.casefold()
             ):
+                return None
+            if _NOUN.fullmatch(said.group()) and not _LEADS_TO.search(lead):
+                return None
+            if _JUDGED_WRONG.search(text, said.end(), close):
                 return None
             if not _DENIAL.search(lead):
                 asserted[label] = said.span()

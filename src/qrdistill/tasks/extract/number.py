@@ -20,9 +20,11 @@ from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Sta
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left|displaystyle|quad)\b[ ]?\{?|\\[ ,;!]|[~\u2248]|\\approx|(?:(?:the[ ])?answer|either|therefore|thus|hence|so|clearly|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows|is|a[ ]total[ ]of|none[ ]other[ ]than|given[ ]by|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think|believe|get)|we[ ](?:get|have|find)|it[ ]is|it's|the[ ]number|number|the[ ]value|"
-    + ADVERB
-    + r")\b)+",
+    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
+    r"|displaystyle|quad)\b[ ]?\{?|\\[ ,;!]|[~\u2248]|\\approx|(?:(?:the[ ])?answer|either|therefore|thus|hence|so|clearly"
+    r"|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows|is|a[ ]total[ ]of"
+    r"|none[ ]other[ ]than|given[ ]by|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think"
+    r"|believe|get)|we[ ](?:get|have|find)|it[ ]is|it's|the[ ]number|number|the[ ]value|" + ADVERB + r")\b)+",
     re.IGNORECASE,
 )
 _APPROXIMATE = re.compile(r"\b(?:about|approximately|approx|around|roughly)\b|[~\u2248\u2192\u2026]|->|\\approx", re.IGNORECASE)
@@ -37,7 +39,8 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _LINK = re.compile(
-    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|to|through|plus|minus|times|versus|vs\.?|and/or)\b"
+    r"[\s,;($)*}\\]*(?:(?:[A-Za-z%\u00b0-]+[ ,]{1,2}){0,3}?(?P<word>or|and|as[ ]well[ ]as|to|through|plus|minus|times|versus"
+    r"|vs\.?|and/or)\b"
     r"|(?P<mark>:(?=\d)|[/&\u00b1,+*x\u00d7\u00f7-]|[\u2013\u2014]|\\(?:times|cdot|div|pm))|(?P<none>))"
     r"[\s,]*(?:(?:about|maybe|perhaps|possibly|also|even|equivalently|approximately|in[ ]other[ ]words|more[ ]precisely"
     r"|it(?:'s|[ ]is)|is|the|a|another|simply|just)[ ,]{1,2}){0,3}[\s$(*\\{]*",
@@ -71,7 +74,8 @@ _OPERATOR = re.compile(
 _WORD = re.compile(r"\w+")
 _UNIT_WORDS = re.compile(
     r"[\s$)*\\\]}%\"'`]*(?:\\text\{)?(?:[ ]?(?!(?:is|are|was|were|has|have|had|can|will|do|does|did|be|been|gets?|so|then"
-    r"|but|maybe|perhaps|possibly|ish|or|seems?|looks?|appears?|sounds?|wrong|incorrect|false|too|not|no|works?)\b)[A-Za-z\u00b0/-]+){0,4}"
+    r"|but|maybe|perhaps|possibly|ish|or|seems?|looks?|appears?|sounds?|wrong|incorrect|false|too|not|no|works?|fails?|if|unless|only|provided|vs|than|when|that|which|who|might|may|could|would|should|possible|impossible|plausible"
+    r"|for[ ](?:some|others)|in[ ](?:some|most|other))\b)[A-Za-z\u00b0/-]+){0,4}"
     r"(?<!\bof)(?<!\bthe)(?<!\bin)(?<!\band)(?<!\bto)[\s.!,;:)$*\\\]}\"'`]*"
 )
 _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[A-Za-z ]*\]|\{[A-Za-z ]*\}")

@@ -13,11 +13,12 @@ from qrdistill.tasks.extract.records import Reading, Statement, sentence_end
 _VERDICT = re.compile(
     r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed"
     r"|probably|definitely|actually|obviously|likely)[ ])?"
-    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:only|single|most"
-    r"|one|far|much|clearly|more|slightly)[ ])?(?:correct|right|best|better|stronger|preferable|plausible|appropriate"
-    r"|accurate|suitable|likely|true"
-    r"|final|logical|closest|intended|expected|reasonable|sensible)(?P<noun>[ ](?:answer|option"
-    r"|choice|response|one|selection|statement|fit|match|pick|candidate))?)\b(?![ ](?:about|that|for|in|only|but|than))"
+    r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:(?:only|single|one|far"
+    r"|much|clearly|slightly)[ ])?"
+    r"(?:correct|right|best|better|true|final|closest|intended|expected)|(?:most|more|far[ ]more|much[ ]more|only"
+    r"|single)[ ](?:likely|plausible|appropriate|accurate|suitable"
+    r"|logical|reasonable|sensible|preferable|probable))(?P<noun>[ ](?:answer|option|choice|response|one|selection|statement"
+    r"|fit|match|pick|candidate))?)\b(?![ ](?:about|that|for|in|only|but|than))"
     r"|[ ](?:wins|it[ ]is|makes[ ](?:the[ ])?(?:most|more)[ ]sense|(?:fits|matches|works)[ ](?:the[ ])?best|seems[ ]best)\b",
     re.IGNORECASE,
 )
@@ -73,6 +74,8 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
         if not is_unsure(text, start + naming.start(), start):
             weak.append(Statement(start + naming.start("label"), start + naming.end("label"), "conclusion", True))
     for verdict in _VERDICT.finditer(text, start, end):
+        if text.startswith("?", sentence_end(text, verdict.end(), end)):
+            continue
         span = _subject(text, max(start, verdict.start() - 160), verdict.start(), options)
         if span and not is_unsure(text, span[0], start):
             if verdict.group("noun") or verdict.group("noun2"):

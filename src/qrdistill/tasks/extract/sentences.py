@@ -36,20 +36,36 @@ _OPEN = re.compile(
     r"\b(?:if|whether|unless|suppose|let|assume|assuming|let's|need|should(?![ ]be\b)|could|might|may|maybe|perhaps|possibly"
     r"|want|wonder|wondering|consider|find|calculate"
     r"|compute|determine|figure|check|verify|how|what|why|doubt|unclear|unknown|unsure|uncertain|cannot|can't|not|never|no"
-    r"|nor|neither|either|or|without|except|hardly|guess(?=[ ]the)"
-    r"|example|mentions?|mentioned|says|said|stated|asks|asked|asking|question|problem|puzzle|text|passage|story|chapter|page|section|imagine|please|respond|reply|show|prove|tempting|mistake|(?:have|has|had|want|wants|going|supposed)[ ]to(?![ ]be\b))\b|n't\b|\?"
-    r"|(?<!\bi )(?<!\bwe )\b(?:thinks?|believes?|claims?|thought|assume[ds]?|guess(?:es|ed)?)\b",
+    r"|nor|neither|either|or|without|except|hardly|guess(?=[ ]the)|often|commonly|widely|claimed"
+    r"|example|mentions?|mentioned|says|said|stated|asks|asked|asking|question|problem|puzzle|text|passage|story|chapter|page"
+    r"|section|imagine|please|respond|reply|show|prove|tempting|mistake|(?:have|has|had|want|wants|going"
+    r"|supposed)[ ]to(?![ ]be\b))\b|n't\b|\?"
+    r"|(?<!\bi )(?<!\bwe )\b(?:thinks?|believes?|claims?|guess(?:es)?)\b"
+    r"|\b(?:thought|assume[ds]?|believed|guessed|claimed|used[ ]to|according[ ]to[ ][A-Z]|were|had)\b(?=[^.]*\b(?:it|answer"
+    r"|this|that|would)\b)"
+    r"|\b(?:not|n't)[ ](?:\w+[ ])?(?:certain|sure|convinced|confident|positive)\b|\b(?:no[ ]way|in[ ]no[ ]case"
+    r"|by[ ]no[ ]means)\b",
     re.IGNORECASE,
 )
 _LINK = re.compile(
     r"(?<![<>!=:])(?:=>|->|=|\u2192|\u21d2|\u2248)(?!=)|\b(?:total(?:ing)?[ ]of|is|are|was|were|be|'s|equals?|equal[ ]to"
     r"|becomes?|means|makes?"
     r"|made|gives?|gave|giving|yields?|yielding|leaves?|left[ ]with|leaving"
-    r"|totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)|lead(?:s|ing)?(?:[ ]us)?[ ]to|points?[ ]to|supports"
+    r"|totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)"
+    r"|lead(?:s|ing)?(?:[ ]us)?[ ]to|points?[ ]to|supports"
     r"|comes?[ ]down[ ]to|boils?[ ]down[ ]to|comes?[ ]out[ ](?:as|at)|stands?[ ]at|brings?[ ]us[ ]to|adds?[ ]up[ ]to"
     r"|works?[ ]out[ ](?:to|as|at)|results?[ ]in|get|gets|got|obtain|arrives?[ ]at|called|named)\b"
     r"(?:[ ](?:us|you|him|her|them|me|with|it|(?:the|our|my)[ ](?:final[ ])?answer)\b)?",
     re.IGNORECASE,
+)
+_EXCLAIMED = re.compile(r"[\s*_]*(?:no|nope|yes|well|ok|okay|hmm|right)(?:[,.!:][ ]+|[ ]+(?=(?:it|this|that)\b))", re.IGNORECASE)
+_NEXT_CLAUSE = re.compile(
+    r"[;,\u2014][ ]+(?:but[ ]|so[ ]|and[ ]|rather[ ])?(?=(?:it|this|that|they|the[ ]\w+(?:[ ]\w+)?)(?:'s|[ ](?:is|are|was"
+    r"|must|should|equals))\b)",
+    re.IGNORECASE,
+)
+_CONDITIONAL = re.compile(
+    r"\b(?:if|unless|suppose|assum\w+|whether|might|may|could|maybe|perhaps|while|although|though|were|had)\b", re.IGNORECASE
 )
 _ASIDE = re.compile(
     r"(?:,?[ ]+\b(?:because|since|as|which|who|where|while|whereas|given|due[ ]to|so[ ]that|rather[ ]than|instead[ ]of|making"
@@ -101,6 +117,7 @@ def predicate(text: str, start: int, sentence: Sentence) -> tuple[int, int] | No
     first, last = sentence.start, sentence.end
     if sentence.stop == "?" or last - first > 600:
         return None
+    first = _clause_begin(text, first, last)
     links = list(_LINK.finditer(text, first, last))
     if not links:
         return None
@@ -110,14 +127,20 @@ def predicate(text: str, start: int, sentence: Sentence) -> tuple[int, int] | No
     aside = _ASIDE.search(text, links[0].end(), last)
     close = aside.start() if aside else last
     link = [link for link in links if link.end() < close or link is links[0]][-1]
-    if _OPEN.search(text, first, link.end()):
-        return None
-    if link.start() == first:
+    if _OPEN.search(text, first, link.end()) or link.start() == first:
         return None
     is_listing = _THERE.match(text, first, last) and not _IN_ALL.search(text, first, last)
     if is_listing and "=" not in text[start:first]:
         return None
     return link.end(), close
+
+
+def _clause_begin(text: str, first: int, last: int) -> int:
+    """Where the clause that makes the claim begins: behind "No," and behind "it isn't 17;", but not behind a condition."""
+    exclaimed = _EXCLAIMED.match(text, first, last)
+    first = exclaimed.end() if exclaimed else first
+    clauses = list(_NEXT_CLAUSE.finditer(text, first, last))
+    return clauses[-1].end() if clauses and not _CONDITIONAL.search(text, first, clauses[-1].start()) else first
 
 
 def is_plain_claim(text: str, start: int, sentence: Sentence) -> bool:

@@ -26,7 +26,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?:[ ]*\{|[ ]+(?=[\w\\-]))")
 _BARE_BOX = re.compile(r"\\?[\w.-]*\w")
 _TAG = re.compile(
     r"<(?P<tag>(?:final_?|correct_?)?answer)>(?P<tagged>.{0,2000}?)</(?P=tag)>|(?m:^|(?<=\s))####(?!#)[ ]*(?P<hashes>[^\n#]+)"
-    r"|\[answer\][ :]*(?P<bracketed>[^\n]{1,200}?)[ ]*(?:\[/answer\]|(?m:$))|<(?P<short>ans|final|result|output|response|solution|choice|label|verdict)>\s{0,4}(?P<named>[^<>\n]{1,60})\s{0,4}</(?P=short)>"
+    r"|\[answer\][ :]*(?P<bracketed>[^\n]{1,200}?)[ ]*(?:\[/answer\]|(?m:$))|<(?P<short>ans|final|result|output|response"
+    r"|solution|choice|label|verdict)>\s{0,4}(?P<named>[^<>\n]{1,60})\s{0,4}</(?P=short)>"
     r"|<\|begin_of_solution\|>\s{0,4}(?P<solution>[^<>\n]{1,60})<|<\|answer\|>[ ]*(?P<special>[^\n<]{1,200})"
     r"|\[\[(?P<double>[^\[\]\n]{1,80})\]\]|\b(?:final_?)?answer\([\"']?(?P<call>[^()\n\"']{1,80})[\"']?\)",
     re.IGNORECASE | re.DOTALL,
@@ -36,18 +37,24 @@ _JSON_VALUE = (
     r"(?:\"(?P<double>(?:[^\"\\\n]|\\.){0,2000})\"|'(?P<single>(?:[^'\\\n]|\\.){0,2000})'|(?P<bare>[^\s,}\"'\[{]{1,60}))"
 )
 _JSON = re.compile(
-    r"[\"'](?:final|correct|predicted|my)?[_ ]?(?:answer|prediction|label|choice|option|verdict)s?(?:_?(?:letter|choice|label|value|key))?"
-    + _JSON_VALUE,
+    r"[\"'](?:final|correct|predicted|my)?[_ ]?(?:answer|prediction|label|choice|option|verdict)s?(?:_?(?:letter|choice|label"
+    r"|value|key))?" + _JSON_VALUE,
     re.IGNORECASE,
 )
 _JSON_RESULT = re.compile(r"[\"'](?:final_?)?(?:result|output|response|solution|final|value)" + _JSON_VALUE, re.IGNORECASE)
 """Keys that hold the answer where no key says so."""
-_ANSWER_LINE = re.compile(r"^[ \t*_#>-]*(?:the[ ])?(?:final[ ]|correct[ ])?answer[ ]{1,2}(?P<content>(?!(?:is|was|are|will|might|may|could|can|should|must|would|has|have|does|do|cannot|comes|depends|with|to|in|and|or|not|the|a|that|this|these|each|all|any|your|my|key|choice|sheet)\b|isn't|can't)[^\s:=].{0,40}?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_ANSWER_LINE = re.compile(
+    r"^[ \t*_#>-]*(?:the[ ])?(?:final[ ]|correct[ ])?answer[ ]{1,2}(?P<content>(?!(?:is|was|are|will|might|may|could|can"
+    r"|should|must|would|has|have|does|do|cannot|comes|depends|with|to|in|and|or|not|the|a|that|this|these|each|all|any|your"
+    r"|my|key|choice|sheet)\b|isn't|can't)[^\s:=].{0,40}?)[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 """A line such as "Final answer 42": only where nothing but an answer follows."""
 _REVERSED = re.compile(
     r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|then|means|think"
     r"|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]|[.,](?=\d)){1,60}?)[ ]"
-    r"(?:(?:is|would[ ]be|must[ ]be|should[ ]be|has[ ]to[ ]be|seems[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed)[ ])?(?:the|our|my)[ ]"
+    r"(?:(?:is|would[ ]be|must[ ]be|should[ ]be|has[ ]to[ ]be|seems[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly"
+    r"|indeed)[ ])?(?:the|our|my)[ ]"
     r"(?:(?:final|correct|right|only|best|most[ ]likely)[ ]){0,2}answer\b(?![ ](?:to[ ]life|for[ ](?!this)|if|when|only|in)\b))",
     re.IGNORECASE | re.MULTILINE,
 )

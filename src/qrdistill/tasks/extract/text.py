@@ -10,8 +10,7 @@ Rules:
   closing tag without an opening one hides what precedes it (chat templates often put the opening tag into the prompt).
 * Only the last :data:`MAX_CHARS` characters are read; a final answer is at the end.
 * Emoji are blanked, except ticks and crosses, which may mark an option.
-* A response ends where the model starts to play the next turn ("Question: ...", "User:", an end-of-turn token). The first
-  *segment* that states an answer is the reply; see :func:`segments`.
+* A response ends where the model starts to play the next turn; see :mod:`qrdistill.tasks.extract.turns`.
 """
 
 from __future__ import annotations
@@ -37,19 +36,6 @@ _THINK_CLOSE = re.compile(
 )
 _LINE_BREAK = re.compile(r"<br[ ]?/?>", re.IGNORECASE)
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,80}>>")
-_TURN = re.compile(
-    r"<\|(?:im_end|im_start|endoftext|eot_id|eom_id|end|return|user|assistant|system|start_header_id|end_of_text|begin_of_text)\|>"
-    r"|</?s>|<(?:end|start)_of_turn>|<eos>|\[/?INST\]|<\uff5c[^\uff5c\n]{1,40}\uff5c>"
-    r"|(?m:^)[ \t>*_#-]{0,8}(?:(?:new|next|follow-?up|another|similar|related)[ ](?:question|problem)|question|problem|exercise"
-    r"|q|user|human|student|instructions?|input|example|premise|context|passage|task)(?:[ ]?[#(]?\d{1,3}\)?)?[ ]?[*_]{0,2}[ ]?:"
-    r"|(?m:^)[ \t]*(?:\#{1,4}|\*\*)[ ]?(?:question|problem|exercise|example)[ ]?\d{0,3}[ ]?(?:\*\*)?[ ]*(?m:$)"
-    r"|(?m:^)[ \t>*_#-]{0,8}(?:here(?:'s|[ ]is)|(?:now,?[ ])?let's[ ](?:try|solve|do|move[ ]on[ ]to|look[ ]at"
-    r"|consider))[ ](?:another|the[ ]next|a[ ]new|a[ ]different|one[ ]more)\b"
-    r"|(?m:^)[ \t>*_]{0,8}(?=which[ ]of[ ](?:the|these)[^\n]{0,200}\?)"
-    r"|(?m:^)[ \t*#]*(?:question|problem|exercise|example)[ ]?\d{1,3}[ ]?[.:)]"
-    r"|(?<=[.!?)*])[ ]{1,2}(?:Q|Question|User|Human)[ ]?(?:\d{1,3})?:",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +72,6 @@ def view(response: str) -> View:
             kept = _CALCULATOR.sub(lambda found: " " * len(found.group()), kept)
         kept = _LINE_BREAK.sub(lambda found: "\n".ljust(len(found.group())), kept)
     return View(kept, origin, shift)
-
-
-def segments(text: str) -> list[tuple[int, int]]:
-    """Spans of the turns in a text: the reply proper is the first one that states an answer.
-
-    A model that first repeats the question ("Question: ... Answer: 4") and a model that goes on with a new one
-    ("Answer: 4. Question: ...") are told apart by exactly that.
-    """
-    spans, start = [], 0
-    for turn in _TURN.finditer(text):
-        if text[start : turn.start()].strip():
-            spans.append((start, turn.start()))
-        start = turn.end()
-    if text[start:].strip():
-        spans.append((start, len(text)))
-    return spans
 
 
 def blank(text: str, start: int, end: int) -> str:

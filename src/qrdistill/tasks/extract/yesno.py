@@ -15,9 +15,12 @@ from qrdistill.tasks.extract.cues import is_unsure
 from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{$>\u2026]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still|also|it's|it[ ]is|generally|technically|"
-    + ADVERB
-    + r")\b)+",
+    r"(?:[\s:,*`\"'(\[{$>\u2026]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
+    r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely"
+    r"|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually"
+    r"|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite"
+    r"|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still"
+    r"|also|it's|it[ ]is|generally|technically|" + ADVERB + r")\b)+",
     re.IGNORECASE,
 )
 _WORD = re.compile(
@@ -48,7 +51,9 @@ _JUDGED = re.compile(
     re.IGNORECASE,
 )
 _RELATED = re.compile(
-    r"\b(?:if|whether|or|unless|said|says?|asks?|asked|votes?|voted|respond|reply|question|maybe|perhaps|might|could|show|prove|have[ ]to|find[ ]out|need[ ]to)\b",
+    r"\b(?:if|whether|or|unless|said|says?|asks?|asked|votes?|voted|respond|reply|question|maybe|perhaps|might|could|show"
+    r"|prove|have[ ]to|find[ ]out|need[ ]to|(?:others|people|some|many)[ ]claim|claimed|believed?|thinks?|often|commonly"
+    r"|assumed|no[ ]way|recall|was[ ]wrong)\b",
     re.IGNORECASE,
 )
 _ALONE = re.compile(
@@ -74,6 +79,7 @@ _SPLIT = re.compile(
     r"|[;,][ ](?:and[ ]|but[ ])?(?:partly|sometimes|[a-z]+ly|in[ ]\w+)[ ,]+(?:yes|no)\b",
     re.IGNORECASE,
 )
+_OTHER = re.compile(r"[\"'*]*,[ ]?[\"'*]*(?P<word>yes|no)[\"'*\s.!]*$", re.IGNORECASE)
 _NONE = re.compile(
     r"(?:neither|both|either|it[ ]depends|depends|maybe|perhaps|unclear|unknown|uncertain|ambiguous|cannot[ ]be[ ]determined"
     r"|can't[ ]be[ ]determined|not[ ](?:clear|known|certain|sure|possible|determinable|enough|given|available)"
@@ -109,6 +115,9 @@ def read(text: str, statement: Statement) -> Found:
     if _HEDGE.match(text, word.end(), end) or _SPLIT.search(text, word.end(), end):
         return Refusal("both yes and no", at, end)
     said = word.group("word").casefold()
+    other = _OTHER.match(text, word.end(), end)
+    if other and _side(other.group("word")) != _side(said):
+        return Refusal("both yes and no", at, end)
     if said in {"no", "negative", "nah"} and not word.group("not") and not _NO_GOES_ON.match(text, word.end(), end):
         return None
     if not _fits(text, statement, word.end(), said):
