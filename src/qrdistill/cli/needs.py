@@ -34,10 +34,10 @@ def _endpoint(where: str, endpoint: EndpointConfig) -> list[Finding]:
     except QRDistillError as error:
         return [Finding(what=where, is_ok=False, found=str(error))]
     try:
-        key = Key(target.api_key_env)
+        key = Key.of(target)
     except QRDistillError as error:
         return [Finding(what=f"{where}: key", is_ok=False, found=str(error))]
-    shown = "needs none" if target.api_key_env == NO_KEY else f"{target.api_key_env} is set"
+    shown = "needs none" if target.api_key_env == NO_KEY else f"{target.key_file or target.api_key_env} is set"
     return [Finding(what=f"{where}: key", is_ok=True, found=shown), asyncio.run(_reach(where, target, key))]
 
 

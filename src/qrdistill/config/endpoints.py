@@ -1,19 +1,19 @@
 """Settings of teachers and judges behind an HTTP endpoint: where, which model, at what price, how fast.
 
-Keys are never settings: a config names the environment variable that holds one. `OPERATIONAL` names the settings that do not
-change what is asked (an address, a price, a rate), so a run may go on after they change.
+Keys are never settings: a config names the environment variable or the file that holds one. `OPERATIONAL` names the settings
+that do not change what is asked (an address, a price, a rate), so a run may go on after they change.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Preset = Literal["openai", "vllm", "llama_cpp", "ollama", "gemini", "anthropic", "custom"]
 
-OPERATIONAL = frozenset({"base_url", "api_key_env", "price", "limits", "mode"})
+OPERATIONAL = frozenset({"base_url", "api_key_env", "key_file", "price", "limits", "mode"})
 """Settings of an endpoint that are not part of any fingerprint."""
 OPERATIONAL_SECTIONS = frozenset({"runtime", "budget"})
 """Sections of a recipe that are not part of any fingerprint."""
@@ -104,8 +104,10 @@ class EndpointConfig(_Model):
     """Address up to and including the version, e.g. http://localhost:8000/v1; empty: the preset's."""
     model: str = Field(min_length=1, max_length=300)
     """The model as the server names it."""
-    api_key_env: str = Field("", pattern=r"^[A-Za-z_]?[A-Za-z0-9_]*$", max_length=100)
+    api_key_env: str = ""
     """Environment variable that holds the key; empty: the preset's; "NONE": the server wants no key."""
+    key_file: str = Field("", max_length=4096)
+    """File that holds the key and nothing else, instead of a variable; it must be yours and readable by you alone (mode 0600)."""
     temperature: float = Field(0.8, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(1024, ge=1, le=1_000_000)
@@ -125,6 +127,30 @@ class EndpointConfig(_Model):
         if "@" in url.split("?")[0] or "?" in url:
             raise ValueError("a base_url holds no user, password or query: put the key into an environment variable")
         return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        looks_like_a_key = len(name) >= 20 and any(map(str.islower, name)) and any(map(str.isdigit, name))
+        if looks_like_a_key or len(name) > 100 or not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", name):
+            raise ValueError(
+                "api_key_env names the environment variable that holds the key; what stands there is no such name, or is the key "
+                "itself (it is not shown)"
+            )
+        return name
+
+    @field_validator("key_file")
+    @classmethod
+    def _is_path(cls, path: str) -> str:
+        if path and not path.startswith(("/", "./", "../", "~/")):
+            raise ValueError("a key_file is a path that starts with /, ./, ../ or ~/ (the key itself never stands in a recipe)")
+        return path
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.key_file and self.api_key_env:
+            raise ValueError("api_key_env and key_file are both given; leave one of them out")
+        return self
 
     @field_validator("extra")
     @classmethod

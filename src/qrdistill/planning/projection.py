@@ -140,8 +140,7 @@ def _by_limiter(shares: Sequence[Share]) -> list[list[Share]]:
     """Those who use the same address and key share its limits."""
     groups: dict[tuple[str, str], list[Share]] = defaultdict(list)
     for share in shares:
-        target = resolve(share.endpoint, where=share.who)
-        groups[target.base_url, target.api_key_env].append(share)
+        groups[resolve(share.endpoint, where=share.who).account].append(share)
     return list(groups.values())
 
 

@@ -61,6 +61,7 @@ def test_a_change_of_what_is_asked_is_another_cell(changes: dict[str, Any]) -> N
     [
         {"base_url": "http://other/v1"},
         {"api_key_env": "OTHER"},
+        {"api_key_env": "", "key_file": "~/key"},
         {"price": "free"},
         {"limits": {"max_concurrency": 3}},
         {"weight": 0.5},
@@ -179,7 +180,12 @@ def canaries() -> list[str]:
     return [head + "".join(dice.choices(letters, k=24)) for head in heads]
 
 
-def test_twelve_keys_are_in_no_produced_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twelve_keys_are_in_no_produced_byte(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them come from the environment, half from a file."""
+    key_file = tmp_path_factory.mktemp("keys") / "key"
+    key_file.touch(0o600)
     log = logging.FileHandler(tmp_path / "everything.log")
     logging.getLogger().addHandler(log)
     monkeypatch.setattr(logging.getLogger(), "level", logging.DEBUG)
@@ -188,11 +194,24 @@ def test_twelve_keys_are_in_no_produced_byte(tmp_path: Path, monkeypatch: pytest
         for number, key in enumerate(canaries()):
             folder = tmp_path / str(number)
             folder.mkdir()
-            monkeypatch.setenv(VARIABLE, key)
+            own = {"api_key_env": "", "key_file": str(key_file)} if number % 2 else {}
+            if own:
+                key_file.write_text(key)
+                monkeypatch.delenv(VARIABLE)
+            else:
+                monkeypatch.setenv(VARIABLE, key)
             faults = {"echo_key": 0.6, "rate": 0.2, "auth_echo": 0.01}
             with FaultServer(seed=number, faults=faults) as server, contextlib.redirect_stdout(printed):
                 with contextlib.redirect_stderr(printed):
-                    run_app(["generate", str(write_recipe(folder, server.url, num_train=2)), "-o", str(folder / "run"), "--json"])
+                    run_app(
+                        [
+                            "generate",
+                            str(write_recipe(folder, server.url, num_train=2, **own)),
+                            "-o",
+                            str(folder / "run"),
+                            "--json",
+                        ]
+                    )
                 assert all(call.authorization == f"Bearer {key}" for call in server.accepted)
                 assert server.count()["echo_key"] + server.count()["auth_echo"] > 0
     finally:

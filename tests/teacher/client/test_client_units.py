@@ -219,7 +219,7 @@ def test_the_gate_never_lets_more_through_than_its_limit_and_loses_no_place_to_a
 
 def test_rates_hold() -> None:
     async def scenario() -> float:
-        limiter = LimiterPool().get("u", "k", limits(requests_per_minute=600, max_concurrency=50))
+        limiter = LimiterPool().get(("u", "k"), limits(requests_per_minute=600, max_concurrency=50))
         loop = asyncio.get_running_loop()
         started = loop.time()
 
@@ -238,7 +238,7 @@ def test_token_rates_hold_for_the_tokens_calls_took(
     estimated: int, used: int, num_calls: int, least_s: float, most_s: float
 ) -> None:
     async def scenario() -> float:
-        limiter = LimiterPool().get("u", "k", limits(tokens_per_minute=6000))  # 600 may burst, then 100 a second
+        limiter = LimiterPool().get(("u", "k"), limits(tokens_per_minute=6000))  # 600 may burst, then 100 a second
         loop = asyncio.get_running_loop()
         started = loop.time()
         for _ in range(num_calls):
@@ -252,7 +252,7 @@ def test_token_rates_hold_for_the_tokens_calls_took(
 
 def test_a_call_larger_than_a_burst_draws_all_its_tokens() -> None:
     async def scenario() -> float:
-        limiter = LimiterPool().get("u", "k", limits(tokens_per_minute=60_000))  # 6,000 may burst, then 1,000 a second
+        limiter = LimiterPool().get(("u", "k"), limits(tokens_per_minute=60_000))  # 6,000 may burst, then 1,000 a second
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with limiter.place(7_000):
@@ -263,11 +263,11 @@ def test_a_call_larger_than_a_burst_draws_all_its_tokens() -> None:
 
 def test_users_of_one_endpoint_share_the_tightest_limiter() -> None:
     pool = LimiterPool()
-    one = pool.get("u", "k", limits(max_concurrency=9, requests_per_minute=0))
-    two = pool.get("u", "k", limits(max_concurrency=4, requests_per_minute=60))
+    one = pool.get(("u", "k"), limits(max_concurrency=9, requests_per_minute=0))
+    two = pool.get(("u", "k"), limits(max_concurrency=4, requests_per_minute=60))
     assert one is two
     assert (one.gate.most, one.limits.requests_per_minute) == (4, 60)
-    assert pool.get("u", "other", limits()) is not one
+    assert pool.get(("u", "other"), limits()) is not one
 
 
 def test_a_cap_holds_with_calls_in_flight_and_waits_for_them_first() -> None:

@@ -102,26 +102,33 @@ class Target:
     base_url: str
     model: str
     api_key_env: str
-    """"NONE" when the server wants no key."""
+    """"NONE" when the server wants no key, "" when a file holds it."""
+    key_file: str
     capabilities: Capabilities
     price: PriceConfig | None
     """None when it is not known."""
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """Address and place of the key: whoever shares both is counted together by the server."""
+        return self.base_url, self.key_file or self.api_key_env
 
 
 def resolve(config: EndpointConfig, *, where: str) -> Target:
     """Fill an endpoint's preset in.
 
     Raises:
-        ConfigError: neither the preset nor the config says where the server is or which variable holds its key.
+        ConfigError: neither the preset nor the config says where the server is or what holds its key.
     """
     preset = PRESETS[config.preset]
     base_url = config.base_url or preset.base_url
-    key_env = config.api_key_env or preset.api_key_env
+    key_env = "" if config.key_file else config.api_key_env or preset.api_key_env
     if not base_url:
         raise ConfigError(f"{where}: base_url is missing; give the server's address, e.g. http://localhost:8000/v1")
-    if not key_env:
+    if not key_env and not config.key_file:
         raise ConfigError(
-            f'{where}: api_key_env is missing; name the environment variable that holds the key, or "{NO_KEY}" if there is none'
+            f"{where}: api_key_env is missing; name the environment variable that holds the key (or a file of yours as "
+            f'key_file), or "{NO_KEY}" if there is none'
         )
     overrides = {
         name: value for name, value in config.capabilities.model_dump().items() if value != "preset" and (name != "n" or value)
@@ -133,6 +140,7 @@ def resolve(config: EndpointConfig, *, where: str) -> Target:
         base_url=base_url,
         model=config.model,
         api_key_env=key_env,
+        key_file=config.key_file,
         capabilities=dataclasses.replace(preset.capabilities, **overrides),
         price=price if isinstance(price, PriceConfig) else None,
     )

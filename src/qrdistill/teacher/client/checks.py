@@ -43,7 +43,7 @@ def endpoint_problems(config: Config, stages: Iterable[str]) -> list[QRDistillEr
         try:
             target = resolve(endpoint, where=where)
             require_price(target.price, Meter(caps=caps_of(config, stage)), where=where)
-            Key(target.api_key_env)
+            Key.of(target)
         except QRDistillError as error:
             found.append(error)
     return found

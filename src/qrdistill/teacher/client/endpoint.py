@@ -44,8 +44,8 @@ class Endpoint:
         transport: replaces the network (tests).
 
     Raises:
-        AuthError: the key's variable is not set.
-        ConfigError: the address or the key's variable is not given.
+        AuthError: the key cannot be read.
+        ConfigError: the address or the place of the key is not given.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Endpoint:
         self.config = config
         self.where = where
         self.target: Target = resolve(config, where=where)
-        self.key = Key(self.target.api_key_env)
-        self.limiter: Limiter = pool.get(self.target.base_url, self.target.api_key_env, config.limits)
+        self.key = Key.of(self.target)
+        self.limiter: Limiter = pool.get(self.target.account, config.limits)
         self.wire = Wire(self.target.base_url, self.key, transport=transport)
         self._desk = desk
         self._dice = random.Random()
         self._mean_completion_tokens = config.max_tokens / 4
-        self._health = Health(where, model=self.target.model, key_variable=self.key.variable)
+        self._health = Health(where, model=self.target.model, key_place=self.key.place)
         self._probe = asyncio.Lock()
 
     @property

@@ -18,11 +18,11 @@ class Health:
     Args:
         where: how a user would name the teacher or judge.
         model: the model that is asked for.
-        key_variable: the variable that holds the key.
+        key_place: what holds the key, in words.
     """
 
-    def __init__(self, where: str, *, model: str, key_variable: str) -> None:
-        self._where, self._model, self._key_variable = where, model, key_variable
+    def __init__(self, where: str, *, model: str, key_place: str) -> None:
+        self._where, self._model, self._key_place = where, model, key_place
         self._trouble: dict[str, int] = {}
         self.is_proven = False
         """A good reply has come: the key, the address and the model are right."""
@@ -57,7 +57,7 @@ class Health:
         is_one_prompt = self.is_proven and failure.status == 403  # a key that worked: this prompt was moderated away
         if failure.kind == "auth" and not is_one_prompt:
             return AuthError(
-                f"{self._where}: the server refuses the key in {self._key_variable} ({failure.message}); "
+                f"{self._where}: the server refuses the key in {self._key_place} ({failure.message}); "
                 "set it to a valid key, then run the same command again"
             )
         if failure.kind == "quota":

@@ -227,16 +227,16 @@ def _bucket(per_minute: float) -> AsyncLimiter | None:
 
 
 class LimiterPool:
-    """The limiters of one event loop, by address and key variable."""
+    """The limiters of one event loop, by address and place of the key."""
 
     def __init__(self) -> None:
         self._limiters: dict[tuple[str, str], Limiter] = {}
 
-    def get(self, base_url: str, api_key_env: str, limits: LimitsConfig) -> Limiter:
+    def get(self, account: tuple[str, str], limits: LimitsConfig) -> Limiter:
         """The limiter of an endpoint; whoever comes first sets its limits, whoever comes later can only tighten them."""
-        known = self._limiters.get((base_url, api_key_env))
+        known = self._limiters.get(account)
         if known is None:
-            known = self._limiters[base_url, api_key_env] = Limiter(limits)
+            known = self._limiters[account] = Limiter(limits)
         else:
             known.tighten(limits)
         return known
