@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ import typer
 
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
-from qrdistill.errors import QRDistillError
+from qrdistill.errors import QRDistillError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -114,6 +115,7 @@ def _pilot_lines(made: Pilot) -> list[RenderableType]:
 def show(
     ctx: typer.Context,
     target: options.RunOrRecipe,
+    follow: Annotated[bool, typer.Option("--follow", help="A screen that follows the run (needs the extra tui).")] = False,
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
     json_: options.Json = False,
@@ -129,11 +131,25 @@ def show(
             described, [dump(config).rstrip()], next_step=f"qrdistill check {options.as_typed(target, overrides=set_, seed=seed)}"
         )
         return
+    if follow:
+        _follow(session, target)
+        return
     from qrdistill.report import render_show
     from qrdistill.report import show as describe
 
     state = describe(options.open_run(session, target))
     session.result({"verb": "show", "run": target, **state}, [render_show(state)])
+
+
+def _follow(session: Session, target: str) -> None:
+    try:
+        from qrdistill.report.watch import watch
+    except ImportError as error:
+        raise UsageError("show --follow needs the package textual; run: pip install 'qrdistill[tui]'") from error
+    if session.is_json or not sys.stdout.isatty():
+        raise UsageError("show --follow draws on a terminal; run it in one, or leave --follow out")
+    options.open_run(session, target).close()
+    watch(Path(target))
 
 
 def explain(

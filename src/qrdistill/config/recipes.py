@@ -150,7 +150,10 @@ def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
         return f"{location}: the key 'kind' is missing"
     if problem["type"] == "value_error":  # a validator of ours: already a sentence
         return f"{location or 'the recipe'}: {problem['ctx']['error']}"
-    return f"{location or 'the recipe'}: {problem['msg']} (found {problem['input']!r:.80})"
+    found = problem["input"]
+    if isinstance(found, Mapping | list | tuple):  # what stands inside may be a pasted key
+        return f"{location or 'the recipe'}: {problem['msg']} (found {len(found)} entries)"
+    return f"{location or 'the recipe'}: {problem['msg']} (found {found!r:.80})"
 
 
 def _location(parts: tuple[int | str, ...], tree: Any) -> str:

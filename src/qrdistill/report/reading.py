@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -139,14 +140,20 @@ class Metrics:
         return tuple(x for x, _ in points), tuple(y for _, y in points)
 
 
-def metrics(run: Run) -> Metrics:
-    """Read the metrics file; lines that are no JSON object with a step (a crash may leave one) are counted, not used."""
+def metrics(run: Run, *, last_bytes: int = 0) -> Metrics:
+    """Read the metrics file, or only its last bytes.
+
+    Lines that are no JSON object with a step (a crash may leave one) are counted, not used.
+    """
     if not run.metrics.is_file():
         return Metrics((), 0)
     by_step: dict[float, Mapping[str, float]] = {}
     num_unreadable = 0
-    with run.metrics.open(encoding="utf-8", errors="replace") as handle:
-        for line in handle:
+    with run.metrics.open("rb") as handle:
+        if last_bytes:
+            handle.seek(max(0, os.fstat(handle.fileno()).st_size - last_bytes))
+        for raw in handle:
+            line = raw.decode("utf-8", "replace")
             numbers = _numbers(line)
             if "step" in numbers and math.isfinite(numbers["step"]):
                 by_step[numbers["step"]] = numbers
