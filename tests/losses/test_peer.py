@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from qrdistill.losses import PeerTarget, PieceView, is_peer_better, leave_one_out_targets, piece_cross_entropy, token_weights
+from qrdistill.losses import (
+    PeerTarget,
+    PieceView,
+    is_peer_better,
+    leave_one_out_targets,
+    piece_cross_entropy,
+    piece_slopes,
+    token_weights,
+)
 from qrdistill.losses.sft import token_nll
 
 
@@ -34,6 +42,25 @@ def test_divergence_equals_a_plain_loop():
         wanted = target.prob_CK[row].tolist()
         reference = sum(t * (torch.tensor(t).log() - torch.tensor(p).log()).item() for t, p in zip(wanted, mine, strict=True))
         assert result[row].item() == pytest.approx(reference, abs=1e-5)
+
+
+def test_slopes_are_those_of_autograd_through_all_logits():
+    """Also where the pieces hold all mass, so that "other" is at its floor, and where the target has none of a piece."""
+    generator = torch.Generator().manual_seed(4)
+    pieces = torch.tensor([2, 5, 9])
+    logits = torch.randn(4, 12, generator=generator).double()
+    logits[3, pieces] += 40
+    target = target_of(2 * torch.randn(4, 12, generator=generator).double(), pieces)
+    target.prob_CK[1] = torch.tensor([0.7, 0.0, 0.3, 0.0])
+    logits.requires_grad_()
+    expected = piece_cross_entropy(logits, target, pieces)
+    expected.sum().backward()
+    log_prob = logits.detach().log_softmax(dim=1)
+    divergence, at_pieces, everywhere = piece_slopes(log_prob[:, pieces], target)
+    gradient = everywhere[:, None] * log_prob.exp()
+    gradient[:, pieces] += at_pieces
+    assert torch.allclose(divergence, expected.detach(), atol=1e-12)
+    assert torch.allclose(gradient, logits.grad, atol=1e-12)
 
 
 def test_targets_leave_the_student_itself_out():

@@ -103,11 +103,13 @@ class World:
             gold = logits.gather(1, label_N[:, None])
             rank = 1.0 + (logits > gold).sum(dim=1)
             prob = logits.softmax(dim=1)
-            brier = 1 - 2 * prob.gather(1, label_N[:, None]).squeeze(1) + prob.square().sum(dim=1)
+            gold_prob = prob.gather(1, label_N[:, None]).squeeze(1)
+            brier = 1 - 2 * gold_prob + prob.square().sum(dim=1)
             states.append(
                 path_state(token_nll(logits, label_N), rank, brier, torch.ones_like(label_N).bool(), owner_N, len(paths))
             )
-            sketches.append(sketch.paths(*sketch.tokens(logits, view, label_N), owner_N, len(paths)))
+            top, column = prob.topk(sketch.top_tokens, dim=1)
+            sketches.append(sketch.paths(*sketch.tokens(column, top, gold_prob, label_N, view), owner_N, len(paths)))
         families, ids = ("task",) * len(paths), tuple(map(str, range(len(paths))))
         return Seen(styles=tuple(styles), families=families, path_ids=ids, states=states, sketches=sketches)
 

@@ -79,7 +79,10 @@ def test_sketch_cosines_are_those_of_the_true_last_layer_gradient():
         truth.append(torch.autograd.grad(loss, head.weight)[0].reshape(-1))
     sketch = GradientSketch(hidden_dim=width, vocabulary=vocabulary, dim=256, top_tokens=40, seed=1)
     with torch.no_grad():
-        rows = sketch.paths(*sketch.tokens(head(hidden), hidden, label), path_of, num_paths)
+        prob = head(hidden).softmax(dim=1)
+        top, column = prob.topk(sketch.top_tokens, dim=1)
+        gold = prob.gather(1, label[:, None]).squeeze(1)
+        rows = sketch.paths(*sketch.tokens(column, top, gold, label, hidden), path_of, num_paths)
     normal = nn.functional.normalize
     real = (normal(torch.stack(truth), dim=1) @ normal(torch.stack(truth), dim=1).T).flatten()
     ours = (normal(rows, dim=1) @ normal(rows, dim=1).T).flatten()

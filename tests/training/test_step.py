@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from qrdistill.store import Run
+from qrdistill.training import forward
 from qrdistill.training.step import joint_step
 from qrdistill.training.team import load_team
 from qrdistill.training.trainer import build_trainer, embed, knobs, remaining_work
@@ -68,6 +69,32 @@ def test_peers_change_what_is_learned(toy_run):
     other, _, _ = first_steps(toy_run(method__peers={"weight": 0.0}), num_steps=3)
     assert any(result.metrics["loss/peer/llama"] + result.metrics["loss/peer/gemma3"] > 0 for result in results)
     assert any(not torch.equal(value, weights(other[0])[name]) for name, value in weights(one[0]).items())
+
+
+def test_peer_gradients_from_label_gradients_are_those_through_the_logits(toy_run, monkeypatch):
+    """Plain heads need no second pass over the vocabulary for the peer loss; with one, the gradients are the same."""
+    students = [
+        {"name": name, "source": {"kind": "tiny", "architecture": name, "seed": 7}, "adapter": {"kind": "lora", "rank": 4}}
+        for name in ("llama", "qwen2")
+    ]
+    recipe = {
+        "students": students,
+        "method__peers": {"weight": 50.0, "warmup_frac": 0.0, "ramp": "constant", "support": 16, "max_positions": 64},
+    }
+
+    def gradients(num_steps: int = 2):
+        team, _, results = first_steps(toy_run(**recipe), num_steps)
+        assert all(results[-1].metrics[f"loss/peer/{name}"] > 0 for name in ("llama", "qwen2"))
+        return {(student.name, name): weight.grad.clone() for student in team for name, weight in student.trainable()}
+
+    direct = gradients()
+    monkeypatch.setattr(forward, "is_plain_head", lambda student: False)
+    through = gradients()
+    monkeypatch.setattr(forward.PeerWork, "add_gradients", lambda *args: 1.0)
+    without = gradients()
+    for name, gradient in through.items():
+        assert (direct[name] - gradient).norm() <= 1e-4 * gradient.norm(), name
+        assert (without[name] - gradient).norm() > 20 * (direct[name] - gradient).norm(), name
 
 
 def test_a_student_alone_has_no_peers_and_learns_the_same_as_in_a_team_without_them(toy_run):

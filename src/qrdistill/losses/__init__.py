@@ -1,7 +1,7 @@
 """Pure tensor functions: the student loss, the peer loss."""
 
 from qrdistill.losses.feature import agreement, competence, effective_rank, feature_loss
-from qrdistill.losses.peer import PeerTarget, PieceView, is_peer_better, leave_one_out_targets, piece_cross_entropy
+from qrdistill.losses.peer import PeerTarget, PieceView, is_peer_better, leave_one_out_targets, piece_cross_entropy, piece_slopes
 from qrdistill.losses.sft import token_nll, token_weights
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "is_peer_better",
     "leave_one_out_targets",
     "piece_cross_entropy",
+    "piece_slopes",
     "token_nll",
     "token_weights",
 ]

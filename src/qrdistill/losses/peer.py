@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+OTHER_FLOOR = 1e-6
+"""Least probability of "other"; below it float32 cannot tell it from rounding."""
 CHUNK_ROWS = 256
 """Positions whose dense mixture is held at once (U can be a quarter of a million)."""
 
@@ -90,8 +92,33 @@ def piece_cross_entropy(logits_CV: Tensor, target: PeerTarget, piece_token_U: Te
     """
     log_total_C1 = torch.logsumexp(logits_CV, dim=-1, keepdim=True)
     log_prob_CJ = logits_CV.gather(1, piece_token_U.to(logits_CV.device)[target.piece_CJ]) - log_total_C1
-    other_C1 = (1.0 - log_prob_CJ.exp().sum(dim=1, keepdim=True)).clamp(min=1e-6)
+    return _divergence(log_prob_CJ, target)[0]
+
+
+def piece_slopes(log_prob_CJ: Tensor, target: PeerTarget) -> tuple[Tensor, Tensor, Tensor]:
+    """The same divergence from the pieces' log-probabilities alone, with its slope in every logit.
+
+    With t the target, p the student and o = 1 - sum_J p_j (all else),
+
+        d KL / d z_v = [v in J] (t_o p_v / o - t_v) + p_v (1 - t_o - t_o (1 - o) / o),
+
+    so whoever has sum_v p_v W_v needs no second pass over the vocabulary. Where o is at its floor, it does not move: t_o counts
+    as 0 in the brackets' products with 1 / o.
+
+    Returns:
+        the divergence [C], the first term's factor for each piece [C, J], the second's factor of p_v [C].
+    """
+    divergence_C, other_C1 = _divergence(log_prob_CJ, target)
+    prob_CJ, target_other_C1 = log_prob_CJ.exp(), target.prob_CK[:, -1:]
+    ratio_C1 = torch.where(other_C1 > OTHER_FLOOR, target_other_C1 / other_C1, torch.zeros_like(other_C1))
+    slope_CJ = ratio_C1 * prob_CJ - target.prob_CK[:, :-1]
+    slope_C1 = 1 - target_other_C1 - ratio_C1 * prob_CJ.sum(dim=1, keepdim=True)
+    return divergence_C, slope_CJ, slope_C1.squeeze(1)
+
+
+def _divergence(log_prob_CJ: Tensor, target: PeerTarget) -> tuple[Tensor, Tensor]:
+    """KL(target || student) [C], and the student's "other" [C, 1]."""
+    other_C1 = (1.0 - log_prob_CJ.exp().sum(dim=1, keepdim=True)).clamp(min=OTHER_FLOOR)
     log_prob_CK = torch.cat([log_prob_CJ, other_C1.log()], dim=1)
     entropy_C = torch.special.entr(target.prob_CK).sum(dim=1)
-    divergence_C: Tensor = -(target.prob_CK * log_prob_CK).sum(dim=1) - entropy_C
-    return divergence_C
+    return -(target.prob_CK * log_prob_CK).sum(dim=1) - entropy_C, other_C1

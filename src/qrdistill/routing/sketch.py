@@ -32,20 +32,21 @@ class GradientSketch:
         self._sign_V = torch.randint(2, (vocabulary,), generator=generator).float() * 2 - 1
         self._project_DW = torch.randn(hidden_dim, dim, generator=generator) * dim**-0.5
 
-    def tokens(self, logits_NV: Tensor, hidden_ND: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Hashed error rows and projected hidden rows, [N, W] each; `paths` joins them."""
-        log_total_N1 = torch.logsumexp(logits_NV, dim=-1, keepdim=True)
-        top_NK, column_NK = logits_NV.topk(self.top_tokens, dim=-1)
-        gold_N1 = logits_NV.gather(1, label_N[:, None])
-        # Everything after the pass over the vocabulary is small and stays beside the hash, on the CPU.
-        top_NK, column_NK, gold_N1, log_total_N1, label_N, hidden_ND = (
-            tensor.cpu() for tensor in (top_NK, column_NK, gold_N1, log_total_N1, label_N, hidden_ND)
-        )
-        error_NK = (top_NK - log_total_N1).exp()
+    def tokens(
+        self, column_NK: Tensor, prob_NK: Tensor, label_prob_N: Tensor, label_N: Tensor, hidden_ND: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Hashed error rows and projected hidden rows, [N, W] each; `paths` joins them.
+
+        Args:
+            column_NK: the `top_tokens` likeliest tokens of each row.
+            prob_NK: their probabilities.
+            label_prob_N: the label's probability.
+            label_N: the labels.
+            hidden_ND: the hidden states that predict them.
+        """
         error_NW = torch.zeros(len(label_N), self.dim)
-        error_NW.scatter_add_(1, self._bucket_V[column_NK], error_NK * self._sign_V[column_NK])
+        error_NW.scatter_add_(1, self._bucket_V[column_NK], prob_NK * self._sign_V[column_NK])
         is_outside_N = (column_NK != label_N[:, None]).all(dim=1)
-        label_prob_N = (gold_N1 - log_total_N1).exp().squeeze(1)
         label_error_N = torch.where(is_outside_N, label_prob_N, torch.zeros_like(label_prob_N)) - 1.0
         error_NW.scatter_add_(1, self._bucket_V[label_N][:, None], (label_error_N * self._sign_V[label_N])[:, None])
         return error_NW, hidden_ND @ self._project_DW

@@ -3,20 +3,26 @@
 from qrdistill.students.align import aligned_offsets, aligned_positions, shared_pieces
 from qrdistill.students.batch import PackedBatch, PathTokens, pack, tokenize_path
 from qrdistill.students.decode import Decoded, decode
-from qrdistill.students.head import LabelReading, has_frozen_head, read_labels, rows_at_once
+from qrdistill.students.head import has_frozen_head, head_pass, is_plain_head, read_labels
+from qrdistill.students.head_rows import rows_at_once
 from qrdistill.students.load import load_student
+from qrdistill.students.reading import HeadPass, LabelReading, PieceRequest
 from qrdistill.students.student import Student
 
 __all__ = [
     "Decoded",
+    "HeadPass",
     "LabelReading",
     "PackedBatch",
     "PathTokens",
+    "PieceRequest",
     "Student",
     "aligned_offsets",
     "aligned_positions",
     "decode",
     "has_frozen_head",
+    "head_pass",
+    "is_plain_head",
     "load_student",
     "pack",
     "read_labels",

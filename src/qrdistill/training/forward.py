@@ -1,26 +1,39 @@
 """What one student does in a joint step: forward, look without gradient, then the weighted loss and its gradient.
 
-The vocabulary may have 262k entries, so logits exist for a few rows at a time only: `glance` reads what routing and peers need
-from them and takes each label's gradient while they are there; `backward` weights those gradients, adds the peer loss (whose
-logits are made again for its few rows) and hands the gradient of the hidden states to autograd.
+The vocabulary may have 262k entries, so logits exist for a moment only: `look_at` and `gather` say what routing and peers need of
+them and take each label's gradient while they are there; `backward` weights those gradients, adds that of the peer loss and hands
+the gradient of the hidden states to autograd.
 
 Shapes: N label tokens of the step in path order, D model width, V vocabulary, P paths, C aligned positions, J support pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from qrdistill.losses import PeerTarget, PieceView, piece_cross_entropy, token_nll
+from qrdistill.losses import PeerTarget, PieceView, piece_cross_entropy, piece_slopes, token_nll
 from qrdistill.routing.features import PathState, path_state
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.students import LabelReading, PathTokens, Student, has_frozen_head, pack, read_labels, rows_at_once
+from qrdistill.students import (
+    HeadPass,
+    LabelReading,
+    PathTokens,
+    PieceRequest,
+    Student,
+    has_frozen_head,
+    head_pass,
+    is_plain_head,
+    pack,
+    rows_at_once,
+)
 from qrdistill.training.pool import StepWork
+
+PEER_ROWS = 32
+"""Positions whose target pieces' output vectors are held at once (64 pieces of width 640: 5 MB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +55,11 @@ class Observation:
 
     state: PathState
     nll_N: Tensor
+    log_total_N: Tensor
+    """Logarithm of the sum of all exponentiated logits, on the student's device."""
     grad_ND: Tensor | None
-    """Gradient of each label's nll with respect to its hidden state; None where the head itself is trained."""
+    """Gradient of each label's nll with respect to its hidden state (zeros where nobody asked); None where the head itself is
+    trained."""
     sketch_PX: Tensor | None
     pieces: PieceView | None
     """Next pieces where peers compare them; zeros at positions of paths that were not read here."""
@@ -116,93 +132,65 @@ class PeerWish:
 class Wanted:
     """What to read from a student's logits besides losses."""
 
-    is_learning: bool
-    """Also take each label's gradient while its logits are at hand."""
+    is_grad_P: Tensor | None
+    """Paths whose labels' gradients are taken while the logits are at hand (as at every position where peers compare next
+    pieces); None: none."""
     sketch: GradientSketch | None
     """Hashes last-layer gradients, if the utility wants them."""
     peers: PeerWish | None
     """What the peers need; None where nobody meets."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Glance:
-    """What one range of label rows shows."""
-
-    reading: LabelReading
-    hashed: list[tuple[Tensor, Tensor]]
-    likeliest: list[tuple[Tensor, Tensor]]
-
-
-def row_ranges(student: Student, forward: Forward) -> list[slice]:
-    """Ranges of label rows that are read independently (by whichever thread is free)."""
-    size = rows_at_once(student)
-    return [slice(start, start + size) for start in range(0, len(forward.label_N), size)]
-
-
-def glance(student: Student, forward: Forward, wanted: Wanted, rows: slice) -> _Glance:
-    """Read token losses, ranks, Brier scores, and what utility and peers need, from the logits of a range of rows."""
-    seen = _Glance(reading=None, hashed=[], likeliest=[])  # type: ignore[arg-type]
-    hidden_ND, label_N, peers = forward.hidden_ND[rows].detach(), forward.label_N[rows], wanted.peers
-    is_aligned_N = _is_aligned(peers, len(forward.label_N))[rows]
-
-    def look(chunk: slice, logits_RV: Tensor, log_total_R: Tensor) -> None:
-        if wanted.sketch is not None:
-            label_R = label_N[chunk].to(logits_RV.device)
-            seen.hashed.append(wanted.sketch.tokens(logits_RV, hidden_ND[chunk].float(), label_R))
-        wanted_R = is_aligned_N[chunk].to(logits_RV.device)
-        if peers is not None and peers.piece_token_U is not None and wanted_R.any():
-            prob_CU = (logits_RV[wanted_R][:, peers.piece_token_U.to(logits_RV.device)] - log_total_R[wanted_R, None]).exp()
-            prob_CM, piece_CM = prob_CU.topk(min(peers.support, len(peers.piece_token_U)), dim=1)
-            seen.likeliest.append((piece_CM.cpu(), prob_CM.cpu()))
-
-    is_watched = wanted.sketch is not None or bool(is_aligned_N.any())
-    is_grad = wanted.is_learning and has_frozen_head(student)
-    seen.reading = read_labels(student, hidden_ND, label_N, is_grad=is_grad, look=look if is_watched else None)
-    return seen
-
-
-def _is_aligned(peers: PeerWish | None, num_labels: int) -> Tensor:
-    """Which label rows' likeliest shared pieces are read [N]."""
-    is_aligned_N = torch.zeros(num_labels, dtype=torch.bool)
-    if peers is not None and peers.piece_token_U is not None:
-        is_aligned_N[peers.row_C[peers.row_C >= 0]] = True
-    return is_aligned_N
-
-
-def gather(forward: Forward, wanted: Wanted, glances: Sequence[_Glance], *, num_paths: int) -> Observation:
-    """Join the ranges of one student's rows."""
-    none = torch.zeros(0)
-    nll_N = torch.cat([none, *(glance.reading.nll_N.cpu() for glance in glances)])
-    rank_N = torch.cat([none, *(glance.reading.rank_N.cpu().float() for glance in glances)])
-    brier_N = torch.cat([none, *(glance.reading.brier_N.cpu() for glance in glances)])
-    gradients = [glance.reading.grad_ND for glance in glances if glance.reading.grad_ND is not None]
-    hashed = [pair for glance in glances for pair in glance.hashed]
-    likeliest = [pair for glance in glances for pair in glance.likeliest]
-    peers = wanted.peers
-    sketch_PX = None
+def look_at(student: Student, forward: Forward, wanted: Wanted) -> HeadPass:
+    """The pass over a student's logits that shows what is wanted."""
+    pieces = []
+    if (peers := _with_pieces(wanted)) is not None:
+        assert peers.piece_token_U is not None
+        pieces.append(PieceRequest(row_A=peers.row_C[peers.row_C >= 0], token_U=peers.piece_token_U, number=peers.support))
     if wanted.sketch is not None:
-        error_NW, hidden_NW = (torch.cat([torch.zeros(0, wanted.sketch.dim), *column]) for column in _columns(hashed))
-        sketch_PX = wanted.sketch.paths(error_NW, hidden_NW, forward.path_of_N, num_paths)
+        everything_N, tokens_V = torch.arange(len(forward.label_N)), torch.arange(student.vocab_size)
+        pieces.append(PieceRequest(row_A=everything_N, token_U=tokens_V, number=wanted.sketch.top_tokens))
+    is_grad_N = None
+    if wanted.is_grad_P is not None and has_frozen_head(student):
+        is_grad_N = wanted.is_grad_P[forward.path_of_N]
+        if peers is not None:
+            is_grad_N[peers.row_C[peers.row_C >= 0]] = True
+    return head_pass(student, forward.hidden_ND, forward.label_N, is_grad_N=is_grad_N, pieces=pieces)
+
+
+def _with_pieces(wanted: Wanted) -> PeerWish | None:
+    return wanted.peers if wanted.peers is not None and wanted.peers.piece_token_U is not None else None
+
+
+def gather(forward: Forward, wanted: Wanted, reading: LabelReading, *, num_paths: int) -> Observation:
+    """What the reading of all of a student's rows says about its paths."""
+    nll_N, rank_N, brier_N = reading.nll_N.cpu(), reading.rank_N.cpu().float(), reading.brier_N.cpu()
     return Observation(
         state=path_state(nll_N, rank_N, brier_N, forward.is_value_N, forward.path_of_N, num_paths),
         nll_N=nll_N,
-        grad_ND=torch.cat(gradients) if gradients else None,
-        sketch_PX=sketch_PX,
-        pieces=_pieces(likeliest, peers) if peers is not None and peers.piece_token_U is not None else None,
-        span_nll_C=_spans(nll_N, peers) if peers is not None else None,
-        feature_CD=_features(forward, peers.row_C) if peers is not None and peers.is_feature else None,
+        log_total_N=reading.log_total_N,
+        grad_ND=reading.grad_ND,
+        sketch_PX=_sketch(forward, wanted.sketch, reading, num_paths) if wanted.sketch is not None else None,
+        pieces=_pieces(peers, *reading.pieces[0]) if (peers := _with_pieces(wanted)) is not None else None,
+        span_nll_C=_spans(nll_N, wanted.peers) if wanted.peers is not None else None,
+        feature_CD=_features(forward, wanted.peers.row_C) if wanted.peers is not None and wanted.peers.is_feature else None,
     )
 
 
-def _pieces(likeliest: Sequence[tuple[Tensor, Tensor]], peers: PeerWish) -> PieceView:
-    """What was read in the order of label rows, in the order of positions."""
-    assert peers.piece_token_U is not None
-    shape = (len(peers.row_C), min(peers.support, len(peers.piece_token_U)))
+def _sketch(forward: Forward, sketch: GradientSketch, reading: LabelReading, num_paths: int) -> Tensor:
+    """Hashed on the CPU, where the hash is."""
+    column_NK, prob_NK = reading.pieces[-1]
+    hidden_ND = forward.hidden_ND.detach().float().cpu()
+    rows = sketch.tokens(column_NK, prob_NK, (-reading.nll_N.cpu()).exp(), forward.label_N, hidden_ND)
+    return sketch.paths(*rows, forward.path_of_N, num_paths)
+
+
+def _pieces(peers: PeerWish, piece_AM: Tensor, prob_AM: Tensor) -> PieceView:
+    """What was read where the student is, at all positions; zeros at the others."""
+    is_here_C = peers.row_C >= 0
+    shape = (len(is_here_C), piece_AM.shape[1])
     piece_CM, prob_CM = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
-    if likeliest:
-        here = (peers.row_C >= 0).nonzero().squeeze(1)
-        slots = here[peers.row_C[here].argsort()]
-        piece_CM[slots], prob_CM[slots] = map(torch.cat, _columns(likeliest))
+    piece_CM[is_here_C], prob_CM[is_here_C] = piece_AM, prob_AM
     return PieceView(piece_CM=piece_CM, prob_CM=prob_CM)
 
 
@@ -217,14 +205,10 @@ def _features(forward: Forward, row_C: Tensor) -> Tensor:
     return padded[row_C]
 
 
-def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    return [first for first, _ in pairs], [second for _, second in pairs]
-
-
 class PeerTerm(Protocol):
     """The peer loss of one student at one step."""
 
-    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+    def add_gradients(self, student: Student, forward: Forward, seen: Observation, gradient_ND: Tensor) -> float:
         """Add its gradient in the hidden states; returns its value (without lambda)."""
 
 
@@ -238,7 +222,7 @@ class FeatureWork:
     value: float
     """What these rows add to the loss."""
 
-    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+    def add_gradients(self, student: Student, forward: Forward, seen: Observation, gradient_ND: Tensor) -> float:
         """Put the gradient where it belongs."""
         is_real_C = self.row_C >= 0
         grad_CD = self.grad_CD[is_real_C].to(gradient_ND.device, gradient_ND.dtype)
@@ -256,22 +240,45 @@ class PeerWork:
     piece_token_U: Tensor
     weight: float
 
-    def add_gradients(self, student: Student, forward: Forward, gradient_ND: Tensor) -> float:
+    def add_gradients(self, student: Student, forward: Forward, seen: Observation, gradient_ND: Tensor) -> float:
         """At the positions where the peers are better; returns their mean KL (what these rows add to it)."""
         active, count = (self.is_active_C & (self.aligned_C >= 0)).nonzero().squeeze(1), int(self.is_active_C.sum())
+        is_known = seen.grad_ND is not None and is_plain_head(student)
         total = 0.0
-        for slots in torch.split(active, max(rows_at_once(student) // 2, 1)):
+        for slots in torch.split(active, PEER_ROWS if is_known else max(rows_at_once(student) // 2, 1)):
             rows = self.aligned_C[slots]
-            hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
             target = PeerTarget(
                 piece_CJ=self.target.piece_CJ[slots].to(student.device), prob_CK=self.target.prob_CK[slots].to(student.device)
             )
-            divergence = piece_cross_entropy(student.logits(hidden_RD).float(), target, self.piece_token_U).sum() / count
-            (self.weight * divergence).backward()  # type: ignore[no-untyped-call]
-            assert hidden_RD.grad is not None
-            gradient_ND[rows] += hidden_RD.grad
-            total += float(divergence.detach())
+            way = self._from_labels if is_known else self._through_logits
+            divergence_C, gradient_CD = way(student, forward, seen, rows, target, self.weight / count)
+            gradient_ND[rows] += gradient_CD.to(gradient_ND.dtype)
+            total += float(divergence_C.sum()) / count
         return total
+
+    @torch.no_grad()
+    def _from_labels(
+        self, student: Student, forward: Forward, seen: Observation, rows: Tensor, target: PeerTarget, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """KL and its scaled gradient without another pass over the vocabulary: sum_v p_v W_v is in the label's gradient."""
+        assert seen.grad_ND is not None
+        weight_VD: Tensor = student.head.weight
+        hidden_CD = forward.hidden_ND[rows].detach().float()
+        piece_CJD = weight_VD[self.piece_token_U.to(student.device)[target.piece_CJ]].float()
+        logits_CJ = torch.bmm(piece_CJD, hidden_CD[:, :, None]).squeeze(2).to(weight_VD.dtype).float()
+        divergence_C, slope_CJ, slope_C = piece_slopes(logits_CJ - seen.log_total_N[rows, None], target)
+        mean_CD = seen.grad_ND[rows].float() + weight_VD[forward.label_N.to(student.device)[rows]].float()
+        return divergence_C, scale * (torch.bmm(slope_CJ[:, None], piece_CJD).squeeze(1) + slope_C[:, None] * mean_CD)
+
+    def _through_logits(
+        self, student: Student, forward: Forward, seen: Observation, rows: Tensor, target: PeerTarget, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """The same through autograd, for heads with a soft cap, a bias or weights of their own to train."""
+        hidden_CD = forward.hidden_ND[rows].detach().requires_grad_()
+        divergence_C = piece_cross_entropy(student.logits(hidden_CD).float(), target, self.piece_token_U)
+        (scale * divergence_C.sum()).backward()  # type: ignore[no-untyped-call]
+        assert hidden_CD.grad is not None
+        return divergence_C.detach(), hidden_CD.grad
 
 
 def backward(
@@ -291,7 +298,7 @@ def backward(
         gradient_ND += weight_N[:, None] * observation.grad_ND
     else:
         _add_label_gradients(student, forward, weight_N, gradient_ND)
-    divergence = peer.add_gradients(student, forward, gradient_ND) if peer is not None else 0.0
+    divergence = peer.add_gradients(student, forward, observation, gradient_ND) if peer is not None else 0.0
     if forward.hidden_ND.requires_grad:
         forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
     return {"sft": float((weight_N.cpu() * observation.nll_N).sum()), "peer": divergence}

@@ -35,8 +35,7 @@ from qrdistill.training.forward import (
     Wanted,
     backward,
     gather,
-    glance,
-    row_ranges,
+    look_at,
     run_forward,
 )
 from qrdistill.training.meeting import Meeting
@@ -118,7 +117,7 @@ def joint_step(
 
     forwards = read(team, work, read_PS, method.row_tokens)
     meeting = _meet(work, forwards, read_PS, shared_P, collaboration, knobs)
-    observations = look(team, work, forwards, method, meeting)
+    observations = look(team, work, forwards, method, meeting, is_grad_PS=gate_PS)
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
@@ -207,22 +206,37 @@ def _meet(
     return meeting if len(meeting.row_CS) else None
 
 
-def look(team: Team, work: StepWork, forwards: Sequence[Forward], method: Method, meeting: Meeting | None) -> list[Observation]:
+def look(
+    team: Team,
+    work: StepWork,
+    forwards: Sequence[Forward],
+    method: Method,
+    meeting: Meeting | None,
+    *,
+    is_grad_PS: Tensor | None = None,
+) -> list[Observation]:
     """Observe every student's forward pass; where students meet also its next pieces at the aligned positions.
 
-    The head of a large vocabulary costs as much as the rest of a student, so label rows are shared out between all threads.
+    The head of a large vocabulary costs as much as the rest of a student, so its parts are shared out between all threads. A
+    student that learns takes the gradients of the labels of the paths `is_grad_PS` (None: of all).
     """
-    wanted = [_wanted(index, forward, method, meeting) for index, forward in enumerate(forwards)]
-    jobs = [(index, rows) for index, student in enumerate(team.students) for rows in row_ranges(student, forwards[index])]
-    seen = team.share(lambda index, rows: glance(team.students[index], forwards[index], wanted[index], rows), jobs)
-    mine = [[part for (owner, _), part in zip(jobs, seen, strict=True) if owner == index] for index in range(len(forwards))]
-    return [gather(forward, wanted[index], mine[index], num_paths=len(work.paths)) for index, forward in enumerate(forwards)]
+    everything_PS = torch.ones(len(work.paths), len(forwards), dtype=torch.bool)
+    is_grad_PS = everything_PS if is_grad_PS is None else is_grad_PS
+    wanted = [_wanted(index, forward, method, meeting, is_grad_PS[:, index]) for index, forward in enumerate(forwards)]
+    passes = team.map(look_at, forwards, wanted)
+    jobs = [(whole, part) for whole in passes for part in whole.parts]
+    read = iter(team.share(lambda whole, part: whole.read(part), jobs))
+    readings = [whole.join([next(read) for _ in whole.parts]) for whole in passes]
+    return [
+        gather(forward, wish, reading, num_paths=len(work.paths))
+        for forward, wish, reading in zip(forwards, wanted, readings, strict=True)
+    ]
 
 
-def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None) -> Wanted:
+def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None, is_grad_P: Tensor) -> Wanted:
     wish = method.peers.wish(index, meeting) if meeting is not None and method.peers is not None else None
     return Wanted(
-        is_learning=forward.hidden_ND.requires_grad,
+        is_grad_P=is_grad_P if forward.hidden_ND.requires_grad else None,
         sketch=method.sketches[index],
         peers=wish,
     )
