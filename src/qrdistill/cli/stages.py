@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,22 +161,52 @@ def report(
     _show(session, "report", runs[0], done_before, "report")
 
 
-def regrade(ctx: typer.Context, target: options.RunFolder, json_: options.Json = False) -> None:
-    """Grade the saved answers again with today's grader and say which verdicts changed; nothing is decoded."""
-    from qrdistill.evaluation.evaluate import regrade as regrade_run
+def regrade(
+    ctx: typer.Context,
+    target: options.RunFolder,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Decide on the paths again by their new verdicts; what rests on them follows.")
+    ] = False,
+    json_: options.Json = False,
+) -> None:
+    """Grade the saved answers and paths again with today's grader and say which verdicts changed; nothing is generated."""
+    from qrdistill.evaluation.evaluate import regrade as regrade_answers
+    from qrdistill.quality.filter import filter_again
+    from qrdistill.quality.regrade import regrade_paths
     from qrdistill.types import Score
 
     session: Session = ctx.obj
     opened = options.open_run(session, target)
-    opened.require("evaluate")
-    flips = [dataclasses.asdict(flip) for flip in regrade_run(opened)]
+    opened.require("filter")
+    of_paths = [dataclasses.asdict(flip) for flip in regrade_paths(opened, progress=session.progress)]
+    of_answers = [dataclasses.asdict(flip) for flip in regrade_answers(opened)]
+    if paths:
+        filter_again(opened, progress=session.progress)
+    todo = [stage for stage in ("train", "evaluate") if not opened.is_done(stage)]
     scores = opened.ledger.all(Score)
     opened.close()
-    payload = {"verb": "regrade", "run": str(opened.folder), "flips": flips, "scores": [_score_row(score) for score in scores]}
-    shown: list[RenderableType] = [f"{len(flips)} verdicts changed"]
-    if flips:
-        shown.append(table("", tuple(flips[0]), [tuple(flip.values()) for flip in flips[:20]]))
-    session.result(payload, [*shown, *_score_table(scores)], next_step=f"qrdistill report {shlex.quote(target)}")
+    session.close()
+    payload = {
+        "verb": "regrade",
+        "run": str(opened.folder),
+        "flips": of_answers,
+        "path_flips": of_paths,
+        "scores": [_score_row(score) for score in scores],
+    }
+    shown = [*_flip_table("answers of the students", of_answers), *_flip_table("paths of the teachers", of_paths)]
+    if of_paths and not paths:
+        shown.append("the filter's decisions stay as they are; to decide again by the new verdicts, add --paths")
+    following = f"qrdistill {'run' if todo else 'report'} {shlex.quote(target)}"
+    session.result(payload, [*shown, *_score_table(scores)], next_step=following)
+
+
+def _flip_table(what: str, flips: Sequence[dict[str, Any]]) -> list[RenderableType]:
+    """How many verdicts changed, and the first of them."""
+    kinds = Counter(f"{flip['before']} -> {flip['after']}" for flip in flips)
+    counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items()))
+    head = f"{what}: {len(flips)} verdicts changed{f' ({counts})' if counts else ''}"
+    rows = [[str(value) for value in flip.values()] for flip in flips[:20]]
+    return [head, table("", tuple(flips[0]), rows)] if flips else [head]
 
 
 def _run_stage(

@@ -78,13 +78,15 @@ def _answers(run: Run, arms: Sequence[Arm], progress: Progress) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """An answer whose verdict changed when it was graded again."""
+    """An answer whose verdict changed when it was graded again, with what was read as its final answer then and now."""
 
     question_id: str
     student: str
     arm: str
     before: str
     after: str
+    read_before: str = ""
+    read_after: str = ""
 
 
 def regrade(run: Run) -> list[Flip]:
@@ -103,14 +105,26 @@ def regrade(run: Run) -> list[Flip]:
             if old.grader_version != GRADER_VERSION and old.question_id in questions:
                 question = questions[old.question_id]
                 changed.append((old, graded(old, question, tasks[question.task])))
-        run.ledger.add(new for _, new in changed)
-        if changed and run.is_done("evaluate"):
+        is_done = run.is_done("evaluate")
+        with run.ledger.transaction():
+            if changed and is_done:  # who is killed between here and the end finds the stage undone, not old scores
+                run.ledger.forget("stage/evaluate")
+            run.ledger.add(new for _, new in changed)
+        if changed and is_done:
             _finish(run)
-        return [
-            Flip(question_id=old.question_id, student=old.student, arm=old.arm, before=old.verdict, after=new.verdict)
-            for old, new in changed
-            if old.verdict != new.verdict
-        ]
+        return [_flip(old, new) for old, new in changed if old.verdict != new.verdict]
+
+
+def _flip(old: Prediction, new: Prediction) -> Flip:
+    return Flip(
+        question_id=old.question_id,
+        student=old.student,
+        arm=old.arm,
+        before=old.verdict,
+        after=new.verdict,
+        read_before=old.extracted,
+        read_after=new.extracted,
+    )
 
 
 def _finish(run: Run) -> list[Score]:

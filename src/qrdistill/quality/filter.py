@@ -57,6 +57,17 @@ def filter_paths(run: Run, *, progress: Progress | None = None) -> list[Reasonin
         return [path for path in run.ledger.iterate(ReasoningPath) if path.id in kept]
 
 
+def filter_again(run: Run, *, progress: Progress | None = None) -> list[ReasoningPath]:
+    """Decide on every path again with today's grader; findings of the judge are reused. Returns and raises as `filter_paths`.
+
+    When other paths are kept now, the stages after this one are to be done again.
+    """
+    with run.owned():
+        run.require("filter")
+        run.ledger.forget("stage/filter")
+        return filter_paths(run, progress=progress)
+
+
 def _filter(run: Run, progress: Progress) -> None:
     started_s = time.monotonic()
     run.begin("filter")

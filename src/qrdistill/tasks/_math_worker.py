@@ -1,56 +1,112 @@
 """The process that compares formulas: it can be killed, and it limits itself.
 
-It speaks JSON lines: it says ``{"ready": true}``, then answers each ``{"first", "second", "is_equation"}`` with ``{"equal":
-true | false}`` or ``{"undecided": why}``. Before it loads the symbolic engine it says ``{"loading": true}`` and after that
-``{"ready": true}``, so that the time this takes is not counted as the formula's.
+It speaks JSON lines: it says ``{"ready": true}``, then answers each ``{"first", "second", "is_equation", "cpu_s"}`` with
+``{"equal", "symbolic", "cpu_s"}`` or ``{"undecided": why, "cpu_s"}`` (the seconds of computing it may take and has taken). Before
+it loads the symbolic engine it says ``{"ready": false}`` and after that ``{"ready": true}``; the time this takes is not counted.
 
 A formula is read by this project's own parser and compared numerically to many digits. Only what that parser cannot read
-(integrals, sums, limits) goes to math-verify, by way of its LaTeX grammar, and only if it consists of known LaTeX commands,
-single letters, digits and signs: text from a model never reaches ``sympify`` or ``parse_expr``, which run Python.
+(integrals, sums, limits) goes to the symbolic engine (:mod:`qrdistill.tasks._symbolic`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import resource
 import signal
 import sys
+import time
+from collections.abc import Callable
 from typing import IO, Any
 
+from qrdistill.tasks import _symbolic
+from qrdistill.tasks.compare import numeric
 from qrdistill.tasks.compare.expression import NotReadable, parse
 from qrdistill.tasks.compare.magnitude import Bomb
 
-MEMORY_BYTES = 2 << 30
-CPU_S = 3
-MAX_SYMBOLIC_CHARS = 300
-MAX_SYMBOLIC_DIGITS = 40
-"""Longest number the symbolic engine is given."""
+Answer = dict[str, Any] | None
 
-_KNOWN = re.compile(
-    r"(?:\\(?:int|iint|sum|prod|lim|frac|sqrt|infty|to|rightarrow|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|ln|log|exp|pi|alpha|beta|gamma|delta|theta|lambda|mu|sigma"
-    r"|phi|omega|binom|partial|cdot|max|min|gcd|lcm|bmod|overline|lfloor|rfloor|lceil|rceil)(?![A-Za-z])"
-    r"|\b[A-Za-z]{1,2}(?![A-Za-z])|\d+|[-+*/^_=(){}\[\]|,.! '])*"
-)
+MEMORY_BYTES = 1 << 30
+"""Address space of a worker; with the symbolic engine loaded it takes about 0.1 GB."""
 
 
 def main() -> None:
-    """Serve until the other end closes the pipe."""
+    """Serve until the other end closes the socket."""
     replies = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)  # nothing a library prints may be taken for a reply
-    _limit_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that owns this process
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
     _say(replies, ready=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        _limit_cpu()
-        try:
-            _say(replies, equal=_equal(request["first"], request["second"], request["is_equation"], replies))
-        except Bomb as bomb:
-            _say(replies, undecided=f"refused: {bomb}")
-        except (MemoryError, RecursionError) as limit:
-            _say(replies, undecided=f"ran into a limit: {type(limit).__name__}")
+        question = json.loads(line)
+        first, second = question["first"], question["second"]
+        clock = _Clock(question["cpu_s"])
+        answer = _guarded(_without_engine, first, second, question["is_equation"])
+        if answer is None:
+            if not _symbolic.is_loaded():
+                clock.stop()
+                _say(replies, ready=False)
+                _symbolic.load()
+                _say(replies, ready=True)
+                clock.go()
+            answer = _guarded(_by_engine, first, second)
+        clock.stop()
+        assert answer is not None
+        _say(replies, **answer, cpu_s=clock.used_s)
+
+
+class _Clock:
+    """Seconds of computing; the kernel ends this process when they are used up, whatever it is in the middle of."""
+
+    def __init__(self, cpu_s: float) -> None:
+        self.cpu_s = cpu_s
+        self.used_s = 0.0
+        self.go()
+
+    def go(self) -> None:
+        self.begun_s = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, max(self.cpu_s - self.used_s, 1e-3))
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self.used_s += time.process_time() - self.begun_s
+
+
+def _guarded(decide: Callable[..., Answer], *arguments: Any) -> Answer:
+    try:
+        return decide(*arguments)
+    except Bomb as bomb:
+        return {"undecided": f"refused: {bomb}"}
+    except (MemoryError, RecursionError) as limit:
+        return {"undecided": f"ran into a limit: {type(limit).__name__}"}
+
+
+def _without_engine(first: str, second: str, is_equation: bool) -> Answer:
+    """The answer by numbers, or that there is none; None when the symbolic engine has to be asked.
+
+    Raises:
+        Bomb: a formula is too large for either.
+    """
+    try:
+        decided = numeric.equal(parse(first), parse(second), is_equation)
+    except NotReadable:
+        decided = None
+    if decided is not None:
+        return {"equal": decided, "symbolic": False}
+    if is_equation or not (_symbolic.is_readable(first) and _symbolic.is_readable(second)):
+        return {"equal": False, "symbolic": False}
+    _symbolic.refuse_bombs(first)
+    _symbolic.refuse_bombs(second)
+    return None
+
+
+def _by_engine(first: str, second: str) -> Answer:
+    return {"equal": _symbolic.equal(first, second), "symbolic": True}
 
 
 def _say(replies: IO[str], **reply: Any) -> None:
@@ -58,66 +114,9 @@ def _say(replies: IO[str], **reply: Any) -> None:
     replies.flush()
 
 
-def _equal(first: str, second: str, is_equation: bool, replies: IO[str]) -> bool:
-    from qrdistill.tasks.compare import numeric
-
-    try:
-        decided = numeric.equal(parse(first), parse(second), is_equation)
-    except NotReadable:
-        decided = None
-    if decided is not None:
-        return decided
-    return not is_equation and _symbolically_equal(first, second, replies)
-
-
-def _symbolically_equal(first: str, second: str, replies: IO[str]) -> bool:
-    """math-verify's verdict; unreadable formulas are equal to nothing but themselves, which was checked before."""
-    for text in (first, second):
-        if len(text) > MAX_SYMBOLIC_CHARS or not _KNOWN.fullmatch(text) or re.search(rf"\d{{{MAX_SYMBOLIC_DIGITS}}}", text):
-            return False
-        if re.search(r"!\s*!|\)\s*!|\^\s*\{?[^{}]*\^|\d{4,}\s*!|\^\s*\{?\s*\d{5,}", text):
-            raise Bomb("a tower of powers or factorials in a formula for the symbolic engine")
-    if "latex2sympy2_extended" not in sys.modules:
-        _say(replies, loading=True)
-    from latex2sympy2_extended.latex2sympy2 import latex2sympy
-    from math_verify.grader import verify
-
-    _say(replies, ready=True)
-    _limit_cpu()
-    try:
-        parsed = [latex2sympy(text.replace("*", "\\cdot "), normalization_config=None) for text in (first, second)]
-        return bool(verify(parsed[0], parsed[1], float_rounding=15, numeric_precision=30, strict=True, timeout_seconds=None))
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:  # the grammar and the engine raise whatever their parts raise; unreadable means not shown to be equal
-        return False
-
-
-def _limit_memory() -> None:
-    resource = _resource()
-    if resource is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-
-def _limit_cpu() -> None:
-    """At most CPU_S seconds from now; the kernel ends the process after that even if the other end is gone."""
-    resource = _resource()
-    if resource is not None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S + 1, hard))
-
-
-def _resource() -> Any:
-    """The module of resource limits; None where the system has none (the owner's time limit still holds)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource
-
-
-if __name__ == "__main__":
-    main()
+def _limit(what: int, at_most: int) -> None:
+    """Lower a resource limit (a stricter one of the caller's stays)."""
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        at_most = min(at_most, hard)
+    resource.setrlimit(what, (at_most, at_most))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from qrdistill.errors import DataError
-from qrdistill.tasks._math_pool import engine
+from qrdistill.tasks._math_pool import Engine
 from qrdistill.tasks.answers import extract
 from qrdistill.tasks.compare.formulas import Undecided, same_answer
 from qrdistill.tasks.compare.quantity import equal, parse_gold, parse_quantity
@@ -147,8 +147,10 @@ def _compare(kind: AnswerKind, gold: str, answer: str) -> tuple[Verdict, str]:
         first, second = parse_gold(gold), parse_quantity(answer)
         if first is not None and second is not None:
             return ("match", "equal numbers") if equal(first, second) else ("differ", "different numbers")
+    engine = Engine()
     try:
         is_same = same_answer(gold, answer, engine)
     except Undecided as undecided:
         return "timeout", str(undecided)
-    return ("match", "equal") if is_same else ("differ", "not shown to be equal")
+    by = " by the symbolic engine" if engine.is_symbolic else ""
+    return ("match", f"equal{by}") if is_same else ("differ", f"not shown to be equal{by}")
