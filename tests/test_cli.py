@@ -205,6 +205,23 @@ def test_show_explain_regrade_and_export(copy: Path, qrd: Call) -> None:
     assert [message["role"] for message in rows[0]["messages"]] == ["user", "assistant"]
 
 
+def test_answers_are_held_against_another_grader(copy: Path, qrd: Call) -> None:
+    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (extra: eval)")
+    checked = qrd("regrade", copy, "--cross-check", "--json")
+    assert checked.code == 0, checked.err
+    run = Run(copy)
+    number = run.ledger.count(Prediction)
+    run.close()
+    found = {one["filter"]: one for one in checked.json["cross_check"]}
+    for name in ("strict-match", "flexible-extract"):
+        one = found[f"gsm8k_cot_zeroshot/{name}"]
+        assert one["n"] == number > 0
+        assert one["num_agree"] + len(one["disagreements"]) == number
+    shown = qrd("regrade", copy, "--cross-check").out
+    assert "gsm8k_cot_zeroshot/strict-match" in shown
+    assert "answers of the students: 0 verdicts changed" in shown
+
+
 @pytest.mark.parametrize("what", ["runs", "recipes", "tasks", "styles", "policies"])
 def test_ls(what: str, root: Path, finished: Path, qrd: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)

@@ -30,7 +30,7 @@ def slowdown() -> float:
     begun_s, used_s = time.perf_counter(), time.process_time()
     while time.process_time() - used_s < 0.2:
         pass
-    return (time.perf_counter() - begun_s) / 0.2
+    return max(1.0, (time.perf_counter() - begun_s) / 0.2)
 
 
 @pytest.mark.timeout(3000)
@@ -40,10 +40,9 @@ def test_no_answer_hangs_or_crashes_the_grader(count: int) -> None:
         grade, took_s = timed(attack)
         assert grade.verdict in VERDICTS
         assert grade.reason, (number, attack)
-        for _ in range(2):
-            if took_s > MOST_S * max(1.0, slowdown()):  # once more: a pause of the machine is no hang of ours
-                _, took_s = timed(attack)
-        assert took_s <= MOST_S * max(1.0, slowdown()), (number, attack)
+        if took_s > MOST_S:  # once more, twice: a pause of the machine is no hang of ours
+            took_s = min(timed(attack)[1] / slowdown() for _ in range(2))
+        assert took_s <= MOST_S, (number, attack)
 
 
 def is_static(grade: Grade) -> bool:

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 import qrdistill
-from qrdistill.cli import chat, doctor, exchange, inspect, stages, study
+from qrdistill.cli import chat, doctor, exchange, inspect, regrade, stages, study
 from qrdistill.cli.output import ReaderGoneError, Session
 from qrdistill.errors import QRDistillError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 stages.register(app)
+regrade.register(app)
 inspect.register(app)
 exchange.register(app)
 chat.register(app)

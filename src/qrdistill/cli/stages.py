@@ -1,10 +1,9 @@
-"""Verbs that do work: run, generate, filter, train, evaluate, report, regrade."""
+"""Verbs that do work: run, generate, filter, train, evaluate, report."""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +58,7 @@ def _with_engine(overrides: Sequence[str], engine: EngineName | None) -> list[st
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to the app."""
-    for verb in (run, generate, filter_, train, evaluate, report, regrade):
+    for verb in (run, generate, filter_, train, evaluate, report):
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
@@ -161,54 +160,6 @@ def report(
     _show(session, "report", runs[0], done_before, "report")
 
 
-def regrade(
-    ctx: typer.Context,
-    target: options.RunFolder,
-    paths: Annotated[
-        bool, typer.Option("--paths", help="Decide on the paths again by their new verdicts; what rests on them follows.")
-    ] = False,
-    json_: options.Json = False,
-) -> None:
-    """Grade the saved answers and paths again with today's grader and say which verdicts changed; nothing is generated."""
-    from qrdistill.evaluation.evaluate import regrade as regrade_answers
-    from qrdistill.quality.filter import filter_again
-    from qrdistill.quality.regrade import regrade_paths
-    from qrdistill.types import Score
-
-    session: Session = ctx.obj
-    opened = options.open_run(session, target)
-    opened.require("filter")
-    of_paths = [dataclasses.asdict(flip) for flip in regrade_paths(opened, progress=session.progress)]
-    of_answers = [dataclasses.asdict(flip) for flip in regrade_answers(opened)]
-    if paths:
-        filter_again(opened, progress=session.progress)
-    todo = [stage for stage in ("train", "evaluate") if not opened.is_done(stage)]
-    scores = opened.ledger.all(Score)
-    opened.close()
-    session.close()
-    payload = {
-        "verb": "regrade",
-        "run": str(opened.folder),
-        "flips": of_answers,
-        "path_flips": of_paths,
-        "scores": [_score_row(score) for score in scores],
-    }
-    shown = [*_flip_table("answers of the students", of_answers), *_flip_table("paths of the teachers", of_paths)]
-    if of_paths and not paths:
-        shown.append("the filter's decisions stay as they are; to decide again by the new verdicts, add --paths")
-    following = f"qrdistill {'run' if todo else 'report'} {shlex.quote(target)}"
-    session.result(payload, [*shown, *_score_table(scores)], next_step=following)
-
-
-def _flip_table(what: str, flips: Sequence[dict[str, Any]]) -> list[RenderableType]:
-    """How many verdicts changed, and the first of them."""
-    kinds = Counter(f"{flip['before']} -> {flip['after']}" for flip in flips)
-    counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items()))
-    head = f"{what}: {len(flips)} verdicts changed{f' ({counts})' if counts else ''}"
-    rows = [[str(value) for value in flip.values()] for flip in flips[:20]]
-    return [head, table("", tuple(flips[0]), rows)] if flips else [head]
-
-
 def _run_stage(
     session: Session, stage: Stage, target: str, *, out: str, overrides: Sequence[str], seed: int | None, is_update: bool
 ) -> None:
@@ -246,13 +197,13 @@ def _show(session: Session, verb: str, run: Run, done_before: Sequence[str], las
         "did": [stage for stage in stages if stage not in done_before],
         "skipped": [stage for stage in stages if stage in done_before],
         "stages": summaries,
-        "scores": [_score_row(score) for score in scores],
+        "scores": [score_row(score) for score in scores],
     }
     shown: list[RenderableType] = [
         f"{stage}: {'already done' if stage in done_before else _state(run, stage)}{_brief(summary)}"
         for stage, summary in summaries.items()
     ]
-    shown += _score_table(scores)
+    shown += score_table(scores)
     if last == "report":
         payload["report"] = str(run.folder / "report.html")
         shown.append(f"report: {run.folder / 'report.html'}")
@@ -275,11 +226,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
 
 
-def _score_row(score: Score) -> dict[str, Any]:
+def score_row(score: Score) -> dict[str, Any]:
+    """A score for the JSON."""
     return dataclasses.asdict(score)
 
 
-def _score_table(scores: Sequence[Score]) -> list[RenderableType]:
+def score_table(scores: Sequence[Score]) -> list[RenderableType]:
     """Accuracies over all tasks; those of single tasks are in the report and in the JSON."""
     from qrdistill.report.reading import TEAM
 
