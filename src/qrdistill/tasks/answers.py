@@ -114,6 +114,8 @@ class _Turn:
     num_taken_back: int = 0
     weak: list[Statement] = field(default_factory=list)
     denied: list[Span] = field(default_factory=list)
+    known: dict[Statement, Found] = field(default_factory=dict)
+    """What places were found to say."""
 
     def answer(self) -> Found:
         """The final answer of this turn."""
@@ -138,6 +140,11 @@ class _Turn:
 
     def read(self, statement: Statement) -> Found:
         """What a place says, or what it says but for remarks around the answer ("42, not 17", "42. That's my answer")."""
+        if statement not in self.known:  # a place is asked for again for every correction behind it
+            self.known[statement] = self._read_bare(statement)
+        return self.known[statement]
+
+    def _read_bare(self, statement: Statement) -> Found:
         for bare in without_tails(self.text, statement):
             found = self._read(bare)
             if isinstance(found, Reading):

@@ -7,7 +7,7 @@ import re
 from qrdistill.tasks.extract.records import Statement, sentence_end
 
 _CORRECTION = re.compile(
-    r"(?:(?<=[.,;:!?(\n)>\u2014\u2013-])|^|(?<=[ ])(?=(?:wait[, ]+no|no[, ]+wait|i mean|i meant)\b))[\s*_]*(?:(?:oh|hmm+|but"
+    r"(?:(?<=[.,;:!?(\n)>\u2014\u2013-])|^|(?<=[ ])(?=(?:wait[, ]+no|no[, ]+wait|i mean|i meant)\b))[\s*_]{0,40}(?:(?:oh|hmm+|but"
     r"|ah|well|or|and)[, ]{1,2})?"
     r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|whoops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean"
     r"|i meant|on second thoughts?|on reflection|"

@@ -13,6 +13,8 @@ from qrdistill.tasks.extract.records import MAX_CLAUSE, Source, Statement
 from qrdistill.tasks.extract.sentences import Sentence, predicate, sentences
 from qrdistill.types import AnswerKind
 
+MAX_TITLE = 120
+"""How far a title with its marks may reach; bounds the work on a long line of marks."""
 MAX_SENTENCES = 3
 """How far from the end a concluding sentence may stand ("I hope this helps" often follows it)."""
 
@@ -122,12 +124,12 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
         Statement(lead_start, min(lead_end, lead_start + MAX_CLAUSE), "lead"),
         Statement(max(first, last - MAX_CLAUSE), last, "line"),
     ]
-    title = _TITLE.match(text, first, last)
+    title = _TITLE.match(text, first, min(last, first + MAX_TITLE))
     reply = _REPLY.match(text, first, last) if kind == "choice" else None
     if reply and (_ASKED.search(text, 0, first) or _ONE_SIGN.fullmatch(text, reply.end(), last)):
         title = reply
     if title is None and (parts := sentences(text, first, last)):
-        title = _TITLE.match(text, parts[-1].start, last)
+        title = _TITLE.match(text, parts[-1].start, min(last, parts[-1].start + MAX_TITLE))
         if title and kind in {"number", "math"} and not _RESULT_ROW.search(title.group()):
             title = None
     if title and len(lines) > 1 and _TITLED_NUMBER.match(text, *lines[-2]) and not _RESULT_ROW.search(title.group()):
