@@ -18,7 +18,7 @@ from qrdistill.quality.filter import filter_again
 from qrdistill.quality.regrade import regrade_paths
 from qrdistill.store import Run
 from qrdistill.tasks import load_tasks, verify
-from qrdistill.tasks.extract.statements import Reading
+from qrdistill.tasks.extract.records import Reading
 from qrdistill.types import AnswerVerdict, FilterDecision, Prediction, Question, ReasoningPath, Score
 
 LATER = " Wait, that is wrong. The answer is 1000001."

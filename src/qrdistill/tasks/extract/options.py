@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,11 +33,13 @@ class Token(NamedTuple):
     end: int
 
 
-def tokens(text: str, start: int, end: int) -> list[Token]:
-    """The pieces of text[start:end] that option texts are compared by; case, punctuation and markup are left out."""
-    found = []
-    text = text if text.isascii() else text[:end].translate(_SUBSCRIPTS)
+def tokens(text: str, start: int, end: int, limit: int = sys.maxsize) -> list[Token]:
+    """The first pieces of text[start:end] that option texts are compared by; case, punctuation and markup are left out."""
+    found: list[Token] = []
+    text = text if text.isascii() else text[:start] + text[start:end].translate(_SUBSCRIPTS)
     for piece in _TOKEN.finditer(text, start, end):
+        if len(found) == limit:
+            break
         word = piece.group().casefold()
         if word[0].isdigit() and "," in word and re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", word):
             word = word.replace(",", "")
@@ -111,7 +114,8 @@ class Options:
 
     def text_at(self, text: str, at: int, end: int) -> tuple[int, int] | None:
         """(index, end) of the longest option whose whole text is written at `at`; None when two options share it."""
-        pieces = tokens(text, at, min(end, at + 600))
+        longest = max(map(len, self.words), default=0)
+        pieces = tokens(text, at, min(end, at + 600), longest + 1)  # and an article
         best, best_end, best_length = -1, -1, 0
         for skipped in (0, 1):
             if skipped and not (pieces and pieces[0].text in _ARTICLES):
