@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from qrdistill.config import Config
+import qrdistill
+from qrdistill.config import Config, content_hash
 from qrdistill.progress import SILENT, Progress
 from qrdistill.store import STAGES, Run, Stage
+from qrdistill.training.launch import num_ranks
 
 
 def run_pipeline(
@@ -19,6 +22,8 @@ def run_pipeline(
     progress: Progress = SILENT,
 ) -> Run:
     """Run every stage up to `until` that is not done yet; the same call resumes after a crash.
+
+    Under torchrun rank 0 runs the stages and the other ranks train along.
 
     Args:
         config: the recipe.
@@ -35,14 +40,42 @@ def run_pipeline(
     from qrdistill.planning import check_names
 
     run = Run(folder, config, is_update=is_update)
-    run.use_current_versions()
-    todo = [stage for stage in STAGES[: STAGES.index(until) + 1] if not run.is_done(stage)]
-    if todo:
-        check_names(config, stages=todo)
-    with run.owned():
-        for stage in STAGES[: STAGES.index(until) + 1]:
-            run_stage(run, stage, progress=progress)
+    with company(run) as is_first:
+        if not is_first:
+            return run
+        run.use_current_versions()
+        todo = [stage for stage in STAGES[: STAGES.index(until) + 1] if not run.is_done(stage)]
+        if todo:
+            check_names(config, stages=todo)
+        with run.owned():
+            for stage in STAGES[: STAGES.index(until) + 1]:
+                run_stage(run, stage, progress=progress)
     return run
+
+
+@contextmanager
+def company(run: Run) -> Iterator[bool]:
+    """Whether this process does the work; under torchrun that is rank 0, and the others train along until it is done.
+
+    Raises:
+        PausedError: a rank died or stopped.
+        UsageError: a rank was started with another recipe or version.
+    """
+    if num_ranks() == 1:
+        yield True
+        return
+    from qrdistill.students import pick_device
+    from qrdistill.training.loop import go_home, train_along
+    from qrdistill.training.ranks import joined
+
+    with joined(pick_device(run.config.runtime.device)) as ranks:
+        ranks.insist_same("recipe or version of qrdistill", content_hash([content_hash(run.config), qrdistill.__version__]))
+        if ranks.is_first:
+            yield True
+            go_home()
+        else:
+            train_along(run)
+            yield False
 
 
 def run_stage(run: Run, stage: Stage, *, progress: Progress = SILENT) -> bool:

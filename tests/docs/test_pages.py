@@ -63,6 +63,8 @@ def shell(tmp_path: Path) -> dict[str, str]:
     for name in ("qrdistill", "qrd"):
         (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m qrdistill "$@"\n')
         (tools / name).chmod(0o755)
+    (tools / "torchrun").write_text(f'#!/bin/sh\nexec {sys.executable} -m torch.distributed.run "$@"\n')
+    (tools / "torchrun").chmod(0o755)
     return {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",

@@ -20,11 +20,14 @@ import typer
 import qrdistill
 from qrdistill.cli import chat, doctor, exchange, inspect, regrade, stages, study
 from qrdistill.cli.output import ReaderGoneError, Session
-from qrdistill.errors import QRDistillError
+from qrdistill.errors import QRDistillError, UsageError
+from qrdistill.training.launch import num_ranks
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 _USAGE_ERROR = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of typer's own usage errors; typer does not export it, and newer versions carry their own copy of click."""
+_WITH_RANKS = {"run", "generate", "filter", "train", "evaluate"}
+"""Verbs that torchrun may start: rank 0 does the work, the others train along."""
 
 app = typer.Typer(
     name="qrdistill",
@@ -51,9 +54,12 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Teach a team of small language models to reason from one black-box teacher."""
+    if num_ranks() > 1 and ctx.invoked_subcommand not in _WITH_RANKS:
+        raise UsageError(f"{ctx.invoked_subcommand} runs in one process; start it without torchrun (or whatever sets WORLD_SIZE)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ import typer
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
 from qrdistill.errors import UsageError
+from qrdistill.training.launch import is_follower
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,9 +80,11 @@ def run(
     session: Session = ctx.obj
     opened = options.open_run(session, recipe, out=out, overrides=_with_engine(set_, engine), seed=seed, is_update=update)
     stage: Stage = until.value
-    done_before = _done(opened)
+    done_before = [] if is_follower() else _done(opened)
     opened.close()
     finished = run_pipeline(opened.config, opened.folder, until=stage, is_update=update, progress=session.progress)
+    if is_follower():
+        return
     _show(session, "run", finished, done_before, stage)
 
 
@@ -163,17 +166,20 @@ def report(
 def _run_stage(
     session: Session, stage: Stage, target: str, *, out: str, overrides: Sequence[str], seed: int | None, is_update: bool
 ) -> None:
-    from qrdistill.pipeline import run_stage
+    from qrdistill.pipeline import company, run_stage
     from qrdistill.planning import check_names
 
     if stage != "generate" and options.is_recipe(target):
         raise UsageError(f"{stage} takes a run folder, not a recipe; start one with: qrdistill generate {target} -o RUN")
     opened = options.open_run(session, target, out=out, overrides=overrides, seed=seed, is_update=is_update)
-    done_before = _done(opened)
-    if stage not in done_before:
-        check_names(opened.config, stages=[stage])
-    with opened.owned():
-        run_stage(opened, stage, progress=session.progress)
+    with company(opened) as is_first:
+        if not is_first:
+            return
+        done_before = _done(opened)
+        if stage not in done_before:
+            check_names(opened.config, stages=[stage])
+        with opened.owned():
+            run_stage(opened, stage, progress=session.progress)
     _show(session, stage, opened, done_before, stage)
 
 

@@ -260,6 +260,9 @@ class RuntimeConfig(_Model):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0)
     """CPU threads in all; 0: the number of cores."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """With several ranks (torchrun): whether each holds whole students, or pieces of their decoder layers (FSDP2), for students
+    that one GPU cannot hold."""
     engine: Literal["local", "ray"] = "local"
     """Who calls paid teachers and judges and checks answers: this process, or Ray actors (extra `ray`), also on many machines."""
     workers: int = Field(2, ge=1, le=1024)

@@ -5,7 +5,7 @@ from qrdistill.students.batch import PackedBatch, PathTokens, pack, tokenize_pat
 from qrdistill.students.decode import Decoded, decode
 from qrdistill.students.head import has_frozen_head, head_pass, is_plain_head, read_labels
 from qrdistill.students.head_rows import rows_at_once
-from qrdistill.students.load import load_student
+from qrdistill.students.load import load_student, pick_device
 from qrdistill.students.reading import HeadPass, LabelReading, PieceRequest
 from qrdistill.students.student import Student
 
@@ -25,6 +25,7 @@ __all__ = [
     "is_plain_head",
     "load_student",
     "pack",
+    "pick_device",
     "read_labels",
     "rows_at_once",
     "shared_pieces",

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,15 @@ def _draw(weight: Tensor, generator: torch.Generator) -> None:
         weight.copy_(torch.empty(weight.shape).uniform_(-bound, bound, generator=generator))
 
 
-def save(model: Any, tokenizer: Any, folder: Path, *, base: str) -> None:
+def save(model: Any, tokenizer: Any, folder: Path, *, base: str, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write adapter (or full model) and tokenizer beside the folder's place, then put it there.
+
+    Args:
+        model: what is saved.
+        tokenizer: saved with it.
+        folder: the place.
+        base: where the base weights come from; written into an adapter.
+        weights: trainable weights that take the place of the model's.
 
     Raises:
         StorageError: the disk refuses; an older folder is untouched.
@@ -75,11 +82,11 @@ def save(model: Any, tokenizer: Any, folder: Path, *, base: str) -> None:
         temporary.mkdir(parents=True)
         if hasattr(model, "peft_config"):
             model.peft_config["default"].base_model_name_or_path = base
-            model.save_pretrained(temporary, save_embedding_layers=False)
+            model.save_pretrained(temporary, save_embedding_layers=False, state_dict=weights)
             (temporary / "README.md").unlink(missing_ok=True)  # PEFT's card is a form to fill in
         else:
             with quiet():
-                model.save_pretrained(temporary)
+                model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
         if folder.exists():
             shutil.rmtree(folder)

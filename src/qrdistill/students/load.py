@@ -43,6 +43,7 @@ def load_student(
     device: str = "auto",
     cache: Path | None = None,
     note: Callable[[str], None] | None = None,
+    place: Callable[[Any, torch.device], None] | None = None,
 ) -> Student:
     """Load a student's base model and tokenizer and attach its adapter.
 
@@ -52,12 +53,13 @@ def load_student(
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         cache: where converted packaged models are kept; default $QRDISTILL_CACHE or ~/.cache/qrdistill.
         note: receives one-off messages (licence terms of a packaged model).
+        place: puts the model on its device, in pieces if need be; default: whole.
 
     Raises:
         ConfigError: wrong target modules, a missing package, no GPU.
         DataError: a folder without model or tokenizer, a tokenizer that cannot be used.
     """
-    where = _device(device)
+    where = pick_device(device)
     dtype = _DTYPES.get(config.dtype) or _default_dtype(config, where)
     with LOADING, quiet():
         model, tokenizer, source_hash, hub_id = _load_base(config, dtype, cache, note)
@@ -65,7 +67,11 @@ def load_student(
         if isinstance(config.adapter, LoraConfig):
             model = attach_lora(model, config.adapter, seed=seed, student=config.name)
             fuse(model)
-    model.to(where).eval()
+    model.eval()
+    if place is None:
+        model.to(where)
+    else:
+        place(model, where)
     student = Student(config=config, model=model, tokenizer=tokenizer, device=where, source_hash=source_hash, hub_id=hub_id)
     if not isinstance(config.adapter, FrozenConfig) and not student.trainable():
         raise ConfigError(f"student {config.name!r}: its adapter has no trainable weights; check target_modules")
@@ -149,9 +155,20 @@ def _from_pretrained(name: str, dtype: torch.dtype, student: str, **options: Any
     return model, tokenizer
 
 
-def _device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device a recipe means by "auto", "cpu" or "cuda"; with several processes a machine each has a GPU of its own.
+
+    Raises:
+        ConfigError: there is no GPU, or none for this process.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device cuda was asked for, but torch sees no GPU; set runtime.device to auto or cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # one process a GPU, as torchrun numbers them
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()  # as torchrun numbers them
+    if number >= count:
+        raise ConfigError(
+            f"process {number} of this machine has no GPU of its own, torch sees {count}; "
+            f"start {count} processes a machine, or set runtime.device to cpu"
+        )
+    return torch.device("cuda", number)

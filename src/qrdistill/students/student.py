@@ -19,6 +19,7 @@ from qrdistill.errors import DataError
 from qrdistill.students.adapter import restore, save
 from qrdistill.students.attention import Tree
 from qrdistill.students.batch import PackedBatch, tree_mask
+from qrdistill.students.pieces import cut, whole
 from qrdistill.students.template import Template
 
 Packing = Literal["tree", "mask", "rows"]
@@ -40,6 +41,8 @@ class Student:
         base_identity: hash of base weights, tokenizer, template and dtype: equal ones give equal zero-shot answers.
         identity: the same with the adapter's settings.
         packing: how it reads packed rows; set by `load_student` after a check against one pass per path.
+        keep_up: decoder passes to make when this process needs so many; more where weights are in pieces on several processes,
+            which make every pass together.
         hub_id: where the base weights come from, as a hub id or folder ("" for tiny ones); written into saved adapters.
     """
 
@@ -58,6 +61,7 @@ class Student:
         self.head: Any = self.causal_lm.get_output_embeddings()
         self.base_identity = content_hash([source_hash, self.template.source, self.template.stop_ids, str(self.dtype)])
         self.packing: Packing = "rows"
+        self.keep_up: Callable[[int], int] = lambda passes: passes
         self.identity = content_hash([self.base_identity, config.adapter.model_dump(mode="json")])
 
     def __repr__(self) -> str:
@@ -100,8 +104,8 @@ class Student:
         return sorted((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Copies of the trainable weights, on the CPU."""
-        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.trainable()}
+        """Copies of the trainable weights, whole, on the CPU."""
+        return {name: whole(parameter.detach()).to("cpu", copy=True) for name, parameter in self.trainable()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Put trainable weights back, bit for bit.
@@ -114,11 +118,16 @@ class Student:
             raise DataError(f"student {self.name!r}: the saved weights belong to another model or adapter; train anew")
         with torch.no_grad():
             for name, parameter in mine.items():
-                parameter.copy_(state[name])
+                parameter.copy_(cut(state[name], parameter))
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter in PEFT's format (or the whole model in Hugging Face format) with the tokenizer, atomically."""
-        save(self.model, self.tokenizer, folder, base=self.hub_id)
+    def save(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write the adapter in PEFT's format (or the whole model in Hugging Face format) with the tokenizer, atomically.
+
+        Args:
+            folder: written or replaced.
+            weights: `state_dict()` of a student whose weights are in pieces on several processes.
+        """
+        save(self.model, self.tokenizer, folder, base=self.hub_id, weights=weights)
 
     def restore(self, folder: Path) -> None:
         """Read back what `save` wrote.
@@ -142,6 +151,10 @@ class Student:
         """One pass of the decoder (everything below the head) in the student's precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_autocast):
             return self.decoder(**inputs)
+
+    def num_passes(self, batch: PackedBatch) -> int:
+        """Passes of the decoder that reading a packed row takes."""
+        return len(batch.segments) if self.packing == "rows" else 1
 
     def hidden(self, batch: PackedBatch, *, packing: Packing | None = None) -> Tensor:
         """Last hidden states [T, D] of a packed row, after the final norm; the same however the row is read."""

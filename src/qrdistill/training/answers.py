@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from qrdistill.config.method import SuccessUtilityConfig
 from qrdistill.routing.success import SuccessUtility
 from qrdistill.students import Student, decode
 from qrdistill.tasks.base import Task
 from qrdistill.training.pool import PoolQuestion, family
+from qrdistill.training.ranks import ALONE
 from qrdistill.training.team import Team
 
 
@@ -28,7 +31,11 @@ def opening(text: str, words: int) -> str:
 
 
 def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQuestion], tasks: Mapping[str, Task]) -> None:
-    """Let every student answer every question once, in the style its bandit chooses, and tell the utility."""
+    """Let every student answer every question once, in the style its bandit chooses, and tell the utility.
+
+    With several ranks each decodes its share of the questions; all of them where students are sharded, whose passes are in step.
+    """
+    ranks = team.ranks if not team.is_sharded else ALONE
     config: SuccessUtilityConfig = utility.config
     plans: list[list[tuple[PoolQuestion, str, str]]] = []
     for student in range(len(team.students)):
@@ -40,6 +47,8 @@ def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQues
         plans.append(plan)
 
     def answer(student: Student, plan: Sequence[tuple[PoolQuestion, str, str]]) -> list[bool]:
+        if not plan:
+            return []
         begun = [cue for _, _, cue in plan]
         answers = decode(
             student, [question.prompt for question, _, _ in plan], max_new_tokens=config.max_new_tokens, openings=begun
@@ -49,6 +58,9 @@ def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQues
             for (question, _, cue), reply in zip(plan, answers, strict=True)
         ]
 
-    for student, (plan, right) in enumerate(zip(plans, team.map(answer, plans), strict=True)):
+    right_SQ = torch.zeros(len(plans), len(questions))
+    for student, mine in enumerate(team.map(answer, [plan[ranks.rank :: ranks.size] for plan in plans])):
+        right_SQ[student, ranks.rank :: ranks.size] = torch.tensor(mine, dtype=torch.float)
+    for student, (plan, right) in enumerate(zip(plans, ranks.add(right_SQ).tolist(), strict=True)):
         for (question, style, _), is_right in zip(plan, right, strict=True):
-            utility.tell(student, style, family(question.question), is_right=is_right)
+            utility.tell(student, style, family(question.question), is_right=bool(is_right))

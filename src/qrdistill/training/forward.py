@@ -21,6 +21,7 @@ from qrdistill.routing.sketch import GradientSketch
 from qrdistill.students import (
     HeadPass,
     LabelReading,
+    PackedBatch,
     PathTokens,
     PieceRequest,
     Student,
@@ -30,6 +31,7 @@ from qrdistill.students import (
     pack,
     rows_at_once,
 )
+from qrdistill.students.batch import Segment
 from qrdistill.training.pool import StepWork
 
 PEER_ROWS = 32
@@ -83,10 +85,12 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         [torch.zeros(0, dtype=torch.long)],
         [torch.zeros(0, dtype=torch.bool)],
     )
-    for batch in pack(list(by_prompt.values()), row_tokens):
+    rows = pack(list(by_prompt.values()), row_tokens)
+    passes = sum(map(student.num_passes, rows))
+    for batch in [*rows, *[_UNSEEN] * (student.keep_up(passes) - passes)]:
         hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
         labels.append(batch.label_N)
-        owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids])[batch.path_of_N])
+        owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids], dtype=torch.long)[batch.path_of_N])
         values += [
             _is_value(path.tokens[index], path.value_spans) for path in (work.paths[number[name]] for name in batch.path_ids)
         ]
@@ -98,6 +102,18 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         start_P=_first_rows(path_of_N, len(work.paths)),
         is_value_N=torch.cat(values),
     )
+
+
+_UNSEEN = PackedBatch(
+    input_ids=torch.zeros(2, dtype=torch.long),
+    position_ids=torch.arange(2),
+    segments=(Segment(trunk_start=0, trunk_end=1, start=1, end=2),),
+    path_ids=(),
+    predict_N=torch.zeros(0, dtype=torch.long),
+    label_N=torch.zeros(0, dtype=torch.long),
+    path_of_N=torch.zeros(0, dtype=torch.long),
+)
+"""A row without labels: one pass that changes nothing, for students whose processes make every pass together."""
 
 
 def _first_rows(path_of_N: Tensor, num_paths: int) -> Tensor:

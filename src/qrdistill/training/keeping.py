@@ -18,6 +18,7 @@ from qrdistill.training.checkpoint import (
     restore_student,
     save_checkpoint,
     student_tensors,
+    told,
 )
 from qrdistill.training.pool import StepWork
 from qrdistill.training.step import StepResult
@@ -26,11 +27,13 @@ from qrdistill.types import Route
 
 
 def record(trainer: Trainer, work: StepWork, result: StepResult, seconds: float, log: Any) -> None:
-    """Write the step's routes to the ledger and its metrics as one line."""
+    """Write the step's routes to the ledger and its metrics as one line; without a log (ranks after the first) only count."""
     step = trainer.step
     epoch = (step - 1) // trainer.steps_per_epoch
     names = [student.name for student in trainer.team.students]
     trainer.label_tokens = [used + new for used, new in zip(trainer.label_tokens, result.label_tokens, strict=True)]
+    if log is None:
+        return
     trainer.run.ledger.add(
         Route(
             step=step,
@@ -54,6 +57,9 @@ def record(trainer: Trainer, work: StepWork, result: StepResult, seconds: float,
 
 def save(trainer: Trainer) -> None:
     """Commit students, optimizers, policy, utility, peers and position as one checkpoint."""
+    ranks = trainer.team.ranks
+    if not ranks.is_first and not trainer.team.is_sharded:
+        return  # all of it is the same there
     utility = trainer.method.utility
     method = {f"policy/{key}": value for key, value in trainer.method.policy.state().items()}
     memory = trainer.method.memory
@@ -73,12 +79,15 @@ def save(trainer: Trainer) -> None:
         ),
         fingerprint=trainer.run.fingerprint("train"),
         keep=trainer.config.training.keep_checkpoints,
+        ranks=ranks,
     )
 
 
 def resume(trainer: Trainer, progress: Progress) -> None:
     """Go back to the newest checkpoint (or the start); what was recorded after it is made again."""
-    checkpoint = load_checkpoint(trainer.run.checkpoints, fingerprint=trainer.run.fingerprint("train"))
+    run, ranks = trainer.run, trainer.team.ranks
+    newest = load_checkpoint(run.checkpoints, fingerprint=run.fingerprint("train")) if ranks.is_first else None
+    checkpoint = told(ranks, newest, trainer.team.students)
     if checkpoint is not None:
         for student, optimizer in zip(trainer.team.students, trainer.optimizers, strict=True):
             if student.trainable():
@@ -93,6 +102,8 @@ def resume(trainer: Trainer, progress: Progress) -> None:
         trainer.step = checkpoint.position["step"]
         trainer.label_tokens = checkpoint.position["label_tokens"]
         progress.note(f"going on from step {trainer.step} of {trainer.num_steps}")
+    if not ranks.is_first:
+        return
     trainer.run.ledger.delete(Route, "step > ?", (trainer.step,))
     metrics = trainer.run.metrics
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.is_file() else []
@@ -104,11 +115,14 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def finish(trainer: Trainer) -> None:
-    """Write adapters, router and routes, mark the stage done and drop the checkpoints."""
-    run = trainer.run
+    """Write adapters, router and routes, mark the stage done and drop the checkpoints (rank 0)."""
+    run, is_first = trainer.run, trainer.team.ranks.is_first
     for student in trainer.team.students:
-        if student.trainable():
-            student.save(run.student_folder(student.name))
+        weights = student.state_dict() if trainer.team.is_sharded else None  # every rank gives its pieces
+        if student.trainable() and is_first:
+            student.save(run.student_folder(student.name), weights)
+    if not is_first:
+        return
     if learned := trainer.method.policy.state():
         save_file(learned, run.router)
     routes = run.ledger.all(Route)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
+from qrdistill.errors import UsageError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.policy import Policy
 from qrdistill.store import Run
 from qrdistill.students import Student
 from qrdistill.training.checkpoint import clear_checkpoints
 from qrdistill.training.keeping import finish, record, resume, save
+from qrdistill.training.launch import num_ranks
 from qrdistill.training.probes import measure_trust, prepare_utility, probe
+from qrdistill.training.ranks import current
 from qrdistill.training.schedule import learning_rate_factor, token_learning_rate_factor
 from qrdistill.training.step import joint_step
 from qrdistill.training.team import load_team
@@ -21,6 +25,8 @@ from qrdistill.training.trainer import Trainer, build_trainer, embed, knobs, rem
 def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT) -> list[Student]:
     """Train every student of the run together; resumes from the newest checkpoint.
 
+    Under torchrun this is rank 0's part; the other ranks come along (`train_along`).
+
     Args:
         run: a run whose filter stage is done.
         policy: replaces the recipe's policy (the run then cannot be told apart from the recipe's by its config alone).
@@ -30,28 +36,51 @@ def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT
         The trained students, in the recipe's order.
 
     Raises:
-        UsageError: the filter stage is not done.
+        UsageError: the filter stage is not done, or the ranks that torchrun started are not together.
         DataError: nothing to train on, a path too long for a student, or a loss that is not finite.
     """
+    if num_ranks() > 1 and current().size == 1:
+        raise UsageError("under torchrun, train with qrdistill run or qrdistill train (in Python: run_pipeline), not alone")
     with run.owned():
         run.require("filter")
-        students = load_team(run.config, progress.note)
         if run.is_done("train"):
+            students = load_team(run.config, progress.note)
             for student in students:
                 if student.trainable():
                     student.restore(run.student_folder(student.name))
             return students
+        current().tell(_COME_ALONG)
         if not run.begin("train"):
             clear_checkpoints(run.checkpoints)
-        trainer = build_trainer(run, students, policy, progress)
-        try:
-            prepare_utility(trainer, progress)
-            resume(trainer, progress)
-            _run_steps(trainer, progress)
-            finish(trainer)
-        finally:
-            trainer.team.close()
-        return students
+        return _train(run, policy, progress)
+
+
+_COME_ALONG, _GO_HOME = "train", "end"
+"""What rank 0 tells the others."""
+
+
+def train_along(run: Run) -> None:
+    """What the other ranks do: train whenever rank 0 trains, until it sends them home."""
+    while current().tell("") == _COME_ALONG:
+        _train(run, None, SILENT)
+
+
+def go_home() -> None:
+    """Send the other ranks home (by rank 0)."""
+    current().tell(_GO_HOME)
+
+
+def _train(run: Run, policy: Policy | None, progress: Progress) -> list[Student]:
+    students = load_team(run.config, progress.note, current())
+    trainer = build_trainer(run, students, policy, progress)
+    try:
+        prepare_utility(trainer, progress)
+        resume(trainer, progress)
+        _run_steps(trainer, progress)
+        finish(trainer)
+    finally:
+        trainer.team.close()
+    return students
 
 
 def _run_steps(trainer: Trainer, progress: Progress) -> None:
@@ -60,7 +89,7 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
     progress.start(budget or trainer.num_steps, "train, label tokens" if budget else "train")
     progress.advance(done := round(trainer.progress() * budget) if budget else trainer.step)
     try:
-        with metrics_log(trainer.run) as log:
+        with metrics_log(trainer.run) if trainer.team.ranks.is_first else nullcontext() as log:
             for work in remaining_work(trainer):
                 began = time.perf_counter()
                 probe(trainer)
@@ -72,7 +101,8 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                 before, done = done, round(trainer.progress() * budget) if budget else trainer.step
                 progress.advance(done - before)
                 if trainer.step % training.checkpoint_steps == 0 or trainer.is_over:
-                    log.flush()
+                    if log is not None:
+                        log.flush()
                     save(trainer)
     finally:
         progress.stop()

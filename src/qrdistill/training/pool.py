@@ -21,6 +21,7 @@ from qrdistill.students.align import aligned_positions
 from qrdistill.tasks import load_tasks
 from qrdistill.teacher.streams import Asked, asked
 from qrdistill.teacher.styles import render, style_named
+from qrdistill.training.ranks import ALONE, Ranks
 from qrdistill.types import AnswerVerdict, FilterDecision, Question, ReasoningPath
 
 
@@ -91,32 +92,34 @@ def step_work(questions: Sequence[PoolQuestion]) -> StepWork:
     )
 
 
-def load_pool(run: Run, students: Sequence[Student]) -> tuple[list[PoolQuestion], list[PoolQuestion]]:
-    """Kept paths of the training and of the validation questions, in question-id order.
+def load_pool(run: Run, students: Sequence[Student], ranks: Ranks = ALONE) -> tuple[list[PoolQuestion], list[PoolQuestion]]:
+    """Kept paths of the training and of the validation questions, in question-id order (as rank 0 reads them).
 
     Raises:
         DataError: no training question has a kept path, or a path does not fit a student's window.
     """
     tasks = load_tasks(run.config)
-    decisions = {decision.path_id: decision for decision in run.ledger.all(FilterDecision, "is_kept = 1")}
-    verdicts = {verdict.path_id: verdict for verdict in run.ledger.all(AnswerVerdict)}
+    kept = ranks.tell_records(FilterDecision, lambda: run.ledger.all(FilterDecision, "is_kept = 1"))
+    decisions = {decision.path_id: decision for decision in kept}
+    found = ranks.tell_records(AnswerVerdict, lambda: [v for v in run.ledger.iterate(AnswerVerdict) if v.path_id in decisions])
+    verdicts = {verdict.path_id: verdict for verdict in found}
     paths_of: dict[str, list[ReasoningPath]] = defaultdict(list)
-    for path in run.ledger.iterate(ReasoningPath):
-        if path.id in decisions:
-            paths_of[path.question_id].append(path)
+    kept_paths = ranks.tell_records(ReasoningPath, lambda: [p for p in run.ledger.iterate(ReasoningPath) if p.id in decisions])
+    for path in kept_paths:
+        paths_of[path.question_id].append(path)
     pools: dict[str, list[PoolQuestion]] = {"train": [], "validation": []}
-    for question in run.ledger.all(Question, "split != 'test'", order="id"):
+    for question in ranks.tell_records(Question, lambda: run.ledger.all(Question, "split != 'test'", order="id")):
         if not paths_of[question.id]:
             continue
         prompt = tasks[question.task].prompt(question)
-        kept = sorted(paths_of[question.id], key=lambda path: (path.style, path.sample, path.id))
+        its = sorted(paths_of[question.id], key=lambda path: (path.style, path.sample, path.id))
         is_wrapped = run.config.method.training_prompt == "style" and question.split == "train"
         behind = {
-            path.id: render(style_named(path.style, run.config.generate), question) if is_wrapped else prompt for path in kept
+            path.id: render(style_named(path.style, run.config.generate), question) if is_wrapped else prompt for path in its
         }
         pooled = tuple(
             _pool_path(students, asked(question, path, behind[path.id]), decisions[path.id].quality, verdicts.get(path.id))
-            for path in kept
+            for path in its
         )
         pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
     if not pools["train"]:

@@ -26,7 +26,9 @@ def prepare_utility(trainer: Trainer, progress: Progress) -> None:
     utility = trainer.method.utility
     if not isinstance(utility, RhoUtility):
         return
-    if load_checkpoint(trainer.run.checkpoints, fingerprint=trainer.run.fingerprint("train")) is not None:
+    ranks, run = trainer.team.ranks, trainer.run
+    newest = load_checkpoint(run.checkpoints, fingerprint=run.fingerprint("train")) if ranks.is_first else None
+    if ranks.tell(newest is not None):
         utility.set_reference([path.path.id for question in trainer.train_pool for path in question.paths])
         return
     progress.note("measuring reference losses on students taught the validation paths only (once)")
@@ -83,4 +85,5 @@ def measure_trust(trainer: Trainer) -> None:
     work = some(trainer.train_pool, settings.questions, "reliability")
     validation = some(trainer.probe_pool, settings.validation_questions, "reliability/validation")
     score_PS = policy.scores(look_back(work, embed(trainer, work), trainer.method, knobs(trainer)))
+    score_PS = trainer.team.ranks.tell_tensors({"score_PS": score_PS})["score_PS"]
     policy.kappa_S = measure_kappa(trainer.team, trainer.method, work, validation, score_PS, bins=settings.bins)

@@ -73,4 +73,7 @@ def _plain_step(team: Team, method: Method, work: StepWork, optimizers: Sequence
         backward(
             student, forward, observation, token_weights(work.quality_P, forward.path_of_N, observation.state.num_tokens_P), None
         )
-        optimizer.step()
+    team.ranks.add_gradients(team.students)
+    for optimizer in optimizers:
+        if optimizer is not None:
+            optimizer.step()

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qrdistill.errors import DataError
 from qrdistill.losses import token_weights
@@ -110,7 +110,8 @@ def joint_step(
     view = look_back(work, embeddings, method, knobs)
     routing = method.policy.route(view)
     gate_PS = within_budget(work, routing.gate_PS & torch.tensor(knobs.is_open_S), knobs.tokens_left_S)
-    routing = Routing(prob_PS=routing.prob_PS, gate_PS=gate_PS)
+    routing = Routing(**team.ranks.tell_tensors({"prob_PS": routing.prob_PS, "gate_PS": gate_PS}))
+    gate_PS = routing.gate_PS
     collaboration = method.peers if knobs.peer_weight > 0 else None
     shared_P = shared_paths(gate_PS, collaboration.config.max_paths if collaboration else 0, knobs)
     read_PS = gate_PS | shared_P[:, None] | method.policy.reads_all
@@ -122,7 +123,8 @@ def joint_step(
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
     losses = team.map(_learn, forwards, observations, weight_SP, peers, optimizers, knobs.is_open_S)
-    norms = team.map(_gradient_norm, [method.max_grad_norm] * len(forwards))
+    losses = team.ranks.add_gradients(team.students, losses)
+    norms = team.map(team.ranks.clip_gradients, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
     for optimizer in optimizers:
         if optimizer is not None:
@@ -177,12 +179,13 @@ def look_back(work: StepWork, embeddings: tuple[Tensor, Tensor], method: Method,
 
 
 def read(team: Team, work: StepWork, read_PS: Tensor, row_tokens: int) -> list[Forward]:
-    """Every student's hidden states on the paths it reads."""
+    """Every student's hidden states on the paths it reads (this rank's part of them)."""
     is_learning = torch.is_grad_enabled()  # asked here: the students' threads have a switch of their own
+    mine_PS = team.ranks.part(work, read_PS)
 
     def one(student: Student, index: int) -> Forward:
         with torch.set_grad_enabled(is_learning and bool(student.trainable())):
-            return run_forward(student, work, index, is_read_P=read_PS[:, index], row_tokens=row_tokens)
+            return run_forward(student, work, index, is_read_P=mine_PS[:, index], row_tokens=row_tokens)
 
     return team.map(one, range(len(team.students)))
 
@@ -218,7 +221,8 @@ def look(
     """Observe every student's forward pass; where students meet also its next pieces at the aligned positions.
 
     The head of a large vocabulary costs as much as the rest of a student, so its parts are shared out between all threads. A
-    student that learns takes the gradients of the labels of the paths `is_grad_PS` (None: of all).
+    student that learns takes the gradients of the labels of the paths `is_grad_PS` (None: of all). What is seen of a path is
+    known to every rank; what is seen of a token stays with the rank that read it.
     """
     everything_PS = torch.ones(len(work.paths), len(forwards), dtype=torch.bool)
     is_grad_PS = everything_PS if is_grad_PS is None else is_grad_PS
@@ -227,10 +231,11 @@ def look(
     jobs = [(whole, part) for whole in passes for part in whole.parts]
     read = iter(team.share(lambda whole, part: whole.read(part), jobs))
     readings = [whole.join([next(read) for _ in whole.parts]) for whole in passes]
-    return [
+    observations = [
         gather(forward, wish, reading, num_paths=len(work.paths))
         for forward, wish, reading in zip(forwards, wanted, readings, strict=True)
     ]
+    return team.ranks.add_up(observations)
 
 
 def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None, is_grad_P: Tensor) -> Wanted:
@@ -304,12 +309,6 @@ def _learn(
         return {"sft": 0.0, "peer": 0.0}
     weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
     return backward(student, forward, observation, weight_N, peer)
-
-
-def _gradient_norm(student: Student, max_norm: float) -> float:
-    """Clip to `max_norm`; a student without routed paths has no gradients and so takes no step (AdamW skips them)."""
-    weights = [weight for _, weight in student.trainable() if weight.grad is not None]
-    return float(nn.utils.clip_grad_norm_(weights, max_norm)) if weights else 0.0
 
 
 def _insist_on_finite(team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], step: int) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from qrdistill.config import Config, RuntimeConfig
 from qrdistill.students import Student, load_student
+from qrdistill.students.pieces import is_piece
+from qrdistill.training.launch import ranks_here
+from qrdistill.training.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 
@@ -19,13 +23,16 @@ class Team:
     """Students that work in parallel between two meeting points.
 
     On the CPU each student has a thread of its own with its share of the cores, so small models do not pay for synchronising
-    every operation. Results come back in the order of the students.
+    every operation. Results come back in the order of the students. With several ranks every rank holds the whole team.
     """
 
-    def __init__(self, students: Sequence[Student], runtime: RuntimeConfig) -> None:
+    def __init__(self, students: Sequence[Student], runtime: RuntimeConfig, ranks: Ranks = ALONE) -> None:
         self.students = tuple(students)
-        cores = runtime.threads or len(os.sched_getaffinity(0))
-        workers = min(len(self.students), cores)
+        self.ranks = ranks
+        cores = runtime.threads or max(len(os.sched_getaffinity(0)) // ranks_here(), 1)
+        # Passes of a sharded student are collectives: one student after the other, in the same order on every rank.
+        self.is_sharded = any(is_piece(weight) for student in students for weight in student.model.parameters())
+        workers = 1 if self.is_sharded else min(len(self.students), cores)
         share = max(cores // workers, 1)
         torch.set_num_threads(share)
         self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
@@ -44,9 +51,19 @@ class Team:
         self._pool.shutdown()
 
 
-def load_team(config: Config, note: Callable[[str], None] | None = None) -> list[Student]:
-    """Every student of a recipe, its adapter's initial weights drawn from the seed and its place in the team."""
-    return [
-        load_student(student, seed=config.seed * 1000 + index, device=config.runtime.device, note=note)
-        for index, student in enumerate(config.students)
-    ]
+def load_team(config: Config, note: Callable[[str], None] | None = None, ranks: Ranks = ALONE) -> list[Student]:
+    """Every student of a recipe, its adapter's initial weights drawn from the seed and its place in the team.
+
+    Args:
+        config: the recipe.
+        note: receives one-off messages.
+        ranks: who loads them; where the recipe shards, each gets its pieces.
+    """
+    device, is_sharded = config.runtime.device, config.runtime.sharding == "fsdp" and ranks.size > 1
+    students = []
+    for index, student in enumerate(config.students):
+        place = partial(ranks.shard, student=student.name) if is_sharded else None
+        students.append(load_student(student, seed=config.seed * 1000 + index, device=device, note=note, place=place))
+        if is_sharded:
+            students[-1].keep_up = ranks.most
+    return students

@@ -21,8 +21,10 @@ from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import make_utility
 from qrdistill.store import Run
 from qrdistill.students import Student
+from qrdistill.students.pieces import is_piece
 from qrdistill.training.peers import make_peers
 from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
+from qrdistill.training.ranks import current
 from qrdistill.training.step import Method, StepKnobs
 from qrdistill.training.team import Team
 
@@ -91,16 +93,17 @@ class Trainer:
 
 def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, progress: Progress = SILENT) -> Trainer:
     """Pools, embeddings, policy, utility, optimizers: everything as it stands before the first step."""
-    config = run.config
-    train_pool, probe_pool = load_pool(run, students)
+    config, ranks = run.config, current()
+    train_pool, probe_pool = load_pool(run, students, ranks)
     kind = config.method.policy
     encoder = getattr(kind, "encoder", None)
     embeddings: dict[str, Tensor] = {}
     if encoder is not None:
         progress.note("encoding questions and paths for the router (once, cached)")
         keyed = {q.question.id: q.prompt for q in train_pool} | {p.path.id: p.path.text for q in train_pool for p in q.paths}
-        rows = encode(list(keyed.values()), encoder, run.folder / "cache", device=config.runtime.device)
-        embeddings = dict(zip(keyed, rows, strict=True))
+        texts, cache = list(keyed.values()), run.folder / "cache"
+        encoded = {"rows": encode(texts, encoder, cache, device=config.runtime.device)} if ranks.is_first else {}
+        embeddings = dict(zip(keyed, ranks.tell_tensors(encoded)["rows"], strict=True))
     width = len(next(iter(embeddings.values()))) if embeddings else 0
     mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)
     pool = [*train_pool, *probe_pool]
@@ -108,7 +111,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
     utility = _make_utility(config, groups)
     return Trainer(
         run=run,
-        team=Team(students, config.runtime),
+        team=Team(students, config.runtime, ranks),
         optimizers=[_make_optimizer(student, config.training) for student in students],
         method=Method(
             policy=policy
@@ -158,7 +161,11 @@ def _make_optimizer(student: Student, training: TrainingConfig) -> torch.optim.O
     weights = [weight for _, weight in student.trainable()]
     if not weights:
         return None
-    return torch.optim.AdamW(weights, lr=student.config.learning_rate, weight_decay=training.weight_decay, foreach=True)
+    kinds = [
+        [weight for weight in weights if is_piece(weight) == is_cut] for is_cut in (False, True)
+    ]  # one kernel takes one kind
+    groups = [{"params": kind} for kind in kinds if kind]
+    return torch.optim.AdamW(groups, lr=student.config.learning_rate, weight_decay=training.weight_decay, foreach=True)
 
 
 def remaining_work(trainer: Trainer) -> Iterator[StepWork]:

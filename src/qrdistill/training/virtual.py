@@ -5,8 +5,6 @@ Shapes: P paths, S students, B bins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -36,7 +34,9 @@ def measure_kappa(team: Team, method: Method, work: StepWork, validation: StepWo
             in_bin_PS[rows_B[number], column] = True
         forwards = read(team, work, in_bin_PS, method.row_tokens)
         observations = look(team, work, forwards, method, None)
-        team.map(_sign_step, forwards, observations, [work.quality_P] * len(forwards))
+        team.map(_add_gradients, forwards, observations, [work.quality_P] * len(forwards))
+        team.ranks.add_gradients(team.students)
+        team.map(_sign_step)
         drops.append(before_S - losses_per_token(team, method, validation).mean(dim=0))
         for student, weights in zip(team.students, kept, strict=True):
             student.load_state_dict(weights)
@@ -48,15 +48,16 @@ def measure_kappa(team: Team, method: Method, work: StepWork, validation: StepWo
     return torch.tensor(result)
 
 
-def _sign_step(student: Student, forward: Forward, observation: Observation, quality_P: Tensor) -> None:
-    if not student.trainable():
-        return
-    weights: Sequence[torch.nn.Parameter] = [weight for _, weight in student.trainable()]
-    for weight in weights:
-        weight.grad = None
-    backward(student, forward, observation, token_weights(quality_P, forward.path_of_N, observation.state.num_tokens_P), None)
+def _add_gradients(student: Student, forward: Forward, observation: Observation, quality_P: Tensor) -> None:
+    if student.trainable():
+        for _, weight in student.trainable():
+            weight.grad = None
+        backward(student, forward, observation, token_weights(quality_P, forward.path_of_N, observation.state.num_tokens_P), None)
+
+
+def _sign_step(student: Student) -> None:
     with torch.no_grad():
-        for weight in weights:
+        for _, weight in student.trainable():
             if weight.grad is not None:
                 weight.sub_(student.config.learning_rate * weight.grad.sign())
                 weight.grad = None
