@@ -1,51 +1,120 @@
-"""Questions that cannot be used end a command with exit code 65 and one sentence that names the row; nothing is written."""
+"""Questions that cannot be used end a command with its exit code and one sentence that names the row; nothing is written."""
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from qrdistill.cli.main import run_app
+
 GOOD = {"id": "a", "question": "What is 1?", "answer": "1"}
-CASES: list[tuple[list[dict[str, Any]] | bytes, dict[str, Any], str]] = [
-    ([GOOD, {"id": "b", "question": "What?"}], {}, "line 2: the field 'answer' is missing"),
-    ([GOOD, {"id": "b", "question": "What?", "answer": " "}], {}, "line 2: the field 'answer' is empty"),
-    ([GOOD, {**GOOD, "question": "Other?"}], {}, "line 2: the id 'a' already stands in line 1"),
-    ([{**GOOD, "answer": "maybe"}], {"answer_kind": "yesno"}, "line 1: the answer is maybe, expected yes or no"),
-    ([{**GOOD, "answer": "3"}], {"labels": {"0": "yes", "1": "no"}}, "line 1: the answer is 3, but `labels` knows only 0, 1"),
-    (b"PAR1 this is no parquet file", {}, "not readable as Parquet after row 0"),
-    (b"", {"kind": "dataset", "name": "gsm8k"}, "cannot download openai/gsm8k"),
-    (b"", {"kind": "hub", "id": "me/mine"}, "cannot download me/mine"),
-]
+OPTIONS = {"choices": ["a cat", "a dog"]}
+ARC = {
+    "id": "x",
+    "question": "Which?",
+    "choices": {"label": ["A", "B"], "text": ["a cat", "a dog"]},
+    "answerKey": "A",
+}
+MISSING = "the field 'answer' is missing (fields: id, question); add it or map it with `columns`"
 
 
-@pytest.mark.parametrize(("rows", "task", "message"), CASES, ids=[message for *_, message in CASES])
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+CASES: dict[str, tuple[list[dict[str, Any]] | bytes | str, dict[str, Any], str, int]] = {
+    "missing column": ([GOOD, {"id": "b", "question": "What?"}], {}, f"line 2: {MISSING}", 65),
+    "missing column of Parquet": (parquet([{"id": "b", "question": "What?"}]), {}, f"q.parquet, row 1: {MISSING}", 65),
+    "missing mapped column": ([GOOD], {"columns": {"answer": "gold"}}, "line 1: the field 'gold' is missing", 65),
+    "unknown mapped field": (
+        [GOOD],
+        {"columns": {"anser": "gold"}},
+        "columns maps the unknown field 'anser' (did you mean 'answer'",
+        2,
+    ),
+    "empty question": ([GOOD, {**GOOD, "id": "b", "question": " "}], {}, "line 2: the field 'question' is empty", 65),
+    "empty gold": ([GOOD, {"id": "b", "question": "What?", "answer": " "}], {}, "line 2: the field 'answer' is empty", 65),
+    "gold is null": ([{**GOOD, "answer": None}], {}, "line 1: the field 'answer' is null, expected text or a number", 65),
+    "twice the same id": ([GOOD, {**GOOD, "question": "Other?"}], {}, "line 2: the id 'a' already stands in line 1", 65),
+    "no yes or no": (
+        [{**GOOD, "answer": "maybe"}],
+        {"answer_kind": "yesno"},
+        "line 1: the answer is maybe, expected yes or no",
+        65,
+    ),
+    "a label that is not mapped": (
+        [{**GOOD, "answer": "3"}],
+        {"labels": {"0": "yes", "1": "no"}},
+        "line 1: the answer is 3, but `labels` knows only 0, 1",
+        65,
+    ),
+    "no label of inference": ([{**GOOD, "answer": "7"}], {"answer_kind": "nli"}, "line 1: the answer is 7, expected", 65),
+    "no option": ([{**GOOD, **OPTIONS, "answer": "E"}], {}, "line 1: the answer E is no label of the choices (A, B)", 65),
+    "no number": ([{**GOOD, "answer": "many"}], {"answer_kind": "number"}, "line 1: the answer is many, expected", 65),
+    "no JSON": ('{"id": "a"\n', {}, "line 1: not a JSON object", 65),
+    "no object": ("[1, 2]\n", {}, "line 1: found list, expected an object with named fields", 65),
+    "no file": ("", {"path": "none.jsonl"}, "none.jsonl", 65),
+    "no rows": ("", {}, "q.jsonl", 65),
+    "no Parquet": (b"PAR1 this is no parquet file", {}, "q.parquet: not readable as Parquet after row 0", 65),
+    "half a Parquet file": (parquet([GOOD] * 50)[:300], {}, "q.parquet: not readable as Parquet after row 0", 65),
+    "a data set's row with another label": (
+        [ARC, {**ARC, "id": "y", "answerKey": "F"}],
+        {"kind": "dataset", "name": "arc_challenge"},
+        "train.jsonl, line 2: the answer is F, expected one of the labels A, B; mend that row",
+        65,
+    ),
+    "a data set's row without a column": (
+        [{"id": "x"}],
+        {"kind": "dataset", "name": "gsm8k"},
+        "train.jsonl, line 1: the field 'answer' is missing",
+        65,
+    ),
+    "a data set without network": (b"", {"kind": "dataset", "name": "gsm8k", "path": ""}, "cannot download openai/gsm8k", 69),
+    "a hub id without network": (b"", {"kind": "hub", "id": "me/mine"}, "cannot download me/mine", 69),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_bad_question_ends_the_run_before_it_begins(
-    tmp_path: Path, rows: list[dict[str, Any]] | bytes, task: dict[str, Any], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.chdir(tmp_path)
+    rows, settings, message, code = CASES[case]
     place = tmp_path / ("q.parquet" if isinstance(rows, bytes) else "q.jsonl")
-    place.write_bytes(rows if isinstance(rows, bytes) else "".join(json.dumps(row) + "\n" for row in rows).encode())
-    tree = {"kind": "jsonl", "name": "mine", **task}
-    if tree["kind"] == "jsonl":
-        tree["path"] = str(place)
-    teacher = {"kind": "replay", "path": str(place)}
+    lines = rows if isinstance(rows, str | bytes) else "".join(json.dumps(row) + "\n" for row in rows)
+    place.write_bytes(lines if isinstance(lines, bytes) else lines.encode())
+    tree = {"kind": "jsonl", "name": "mine", **settings}
+    if tree["kind"] == "dataset":
+        (tmp_path / "data").mkdir()
+        place.replace(tmp_path / "data" / "train.jsonl")
+        tree.setdefault("path", str(tmp_path / "data"))
+    if tree["kind"] != "hub":
+        tree.setdefault("path", str(place))
     recipe = {
         "name": "bad",
         "questions": {"tasks": [tree], "num_train": 1, "num_validation": 0, "num_test": 1},
-        "generate": {"teachers": [teacher]},
+        "generate": {"teachers": [{"kind": "replay", "path": "recorded.jsonl"}]},
         "students": [{"name": "s", "source": {"kind": "tiny"}}],
         "method": {"policy": {"kind": "all"}},
     }
+    (tmp_path / "recorded.jsonl").write_text("")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub"), "COLUMNS": "1000"}
-    command = [sys.executable, "-m", "qrdistill", "run", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    assert done.returncode == 65, done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
+    for verb in (["run", "recipe.yaml", "-o", "run"], ["check", "recipe.yaml"]):
+        found = run_app(verb)
+        printed = capsys.readouterr()
+        told = " ".join((printed.err if verb[0] == "run" else printed.out + printed.err).split())
+        assert (found, message in told) == (code, True), told
+        assert "Traceback" not in told
     assert not (tmp_path / "run").exists()

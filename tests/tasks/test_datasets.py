@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrdistill.config import DatasetTaskConfig, HubTaskConfig, QuestionsConfig
-from qrdistill.errors import ConfigError, DataError
+from qrdistill.errors import ConfigError, DataError, ProviderError
 from qrdistill.tasks.datasets import DATASETS, DatasetTask
 from qrdistill.tasks.datasets.base import Files
 from qrdistill.tasks.jsonl import JsonlTask
@@ -334,7 +334,7 @@ def test_what_the_hub_client_has_in_its_cache_is_read_without_network(hub: Path)
 
 def test_a_hub_id_without_network_says_so(hub: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'gsm8k': cannot download openai/gsm8k at 740312a.*connect to the network, or use a local"
+        ProviderError, match=r"'gsm8k': cannot download openai/gsm8k at 740312a.*connect to the network, or use a local"
     ):
         task("gsm8k", "").questions("train", 1)
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from qrdistill.errors import DataError, UsageError
+from qrdistill.errors import AuthError, DataError, ProviderError, UsageError
 
 
 def download(repo: str, revision: str, patterns: Sequence[str], *, where: str) -> list[Path]:
@@ -21,7 +21,9 @@ def download(repo: str, revision: str, patterns: Sequence[str], *, where: str) -
 
     Raises:
         UsageError: huggingface_hub is not installed.
-        DataError: the repository cannot be reached, does not exist, is not open to the user, or holds no such file.
+        ProviderError: the hub cannot be reached, and the files are not in its cache.
+        AuthError: the repository asks for the user's consent.
+        DataError: there is no such repository, revision or file.
     """
     folder = Path(_snapshot(repo, revision, tuple(patterns), where))
     found = sorted(path for path in folder.rglob("*") if path.is_file() and _matches(path.relative_to(folder), patterns))
@@ -43,14 +45,14 @@ def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], where: str) -
     try:
         return str(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns)))
     except errors.GatedRepoError as error:
-        raise DataError(f"{where}: {repo} asks for your consent; give it on the hub and log in: hf auth login") from error
+        raise AuthError(f"{where}: {repo} asks for your consent; give it on the hub and log in: hf auth login") from error
     except errors.RevisionNotFoundError as error:
         raise DataError(f"{where}: {repo} has no revision {revision}; give a commit hash of it") from error
     except errors.RepositoryNotFoundError as error:
         raise DataError(f"{where}: there is no data set {repo} on the hub (or it is private); check its name") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
         reason = "no connection to the hub" if isinstance(error, errors.LocalEntryNotFoundError) else type(error).__name__
-        raise DataError(
+        raise ProviderError(
             f"{where}: cannot download {repo} at {revision} ({reason}) and it is not in the local cache; connect to the network, "
             "or use a local copy of its files with `path`"
         ) from error
