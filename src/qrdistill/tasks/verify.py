@@ -9,8 +9,7 @@ timeout     the comparison was refused (too large to compute) or did not finish;
 
 Extraction is :mod:`qrdistill.tasks.answers`; numbers are compared as exact fractions (:mod:`qrdistill.tasks.compare.quantity`),
 other mathematics by structure and then formula by formula in a killable process (:mod:`qrdistill.tasks.compare.structure`,
-:mod:`qrdistill.tasks._math_pool`). Everything here is deterministic and may be called from a plain script, a thread or asyncio
-(the call blocks, at most a few seconds).
+:mod:`qrdistill.tasks._math_pool`).
 """
 
 from __future__ import annotations
@@ -57,19 +56,55 @@ class Grade:
 
 
 def grade(*, kind: AnswerKind, gold: str, choices: Choices, response: str) -> Verdict:
-    """The verdict alone: "match", "differ", "unparsed" or "timeout".
+    r"""Whether the final answer a response states is the gold one.
+
+    The last explicitly stated answer counts ("the answer is ...", a box, a tag, JSON, a bare last line); what a reply takes back,
+    says under a condition or only thinks does not, and neither does a letter, word or number that merely occurs. Deterministic;
+    may be called from a plain script, threads, asyncio and forked workers, and blocks, nearly always for less than a millisecond.
+
+    What counts as the same answer, by kind:
+
+    - `choice`: the label or the whole text of the option the gold answer names, by label or by text.
+    - `yesno`: yes = true, no = false.
+    - `nli`: entailment, neutral or contradiction in either vocabulary (true, neither, false; yes, maybe, no).
+    - `number`: the same exact value: 1,234.0 = 1234, 1/2 = 0.5, 1 1/2 = 3/2, 50% = 0.5; never within a tolerance; units are
+      converted or, on one side only, ignored.
+    - `math`: equal values and expressions, in LaTeX or plain notation; tuples, intervals and sets by their order, brackets and
+      members, so (1, 5) is not (2, 5) and [1, 2) is not [1, 2].
 
     Args:
         kind: "choice", "yesno", "nli", "number" or "math".
-        gold: the right answer: an option's label (or its text), yes/no, a label of inference, a number, or LaTeX.
-        choices: (label, text) pairs for kind "choice", else None.
-        response: the raw text of a model.
+        gold: the right answer.
+        choices: for kind "choice" the (label, text) pairs of the options in their order, e.g. ``[("A", "red"), ("B", "blue")]``;
+            None for every other kind.
+        response: the raw text of a model, whole: thinking and run-on turns are dealt with here.
+
+    Returns:
+        "match": the stated answer equals the gold one. "differ": another one is stated. "unparsed": no single final answer is
+        stated. "timeout": the comparison was refused (too large to compute) or did not finish; neither right nor wrong.
 
     Raises:
         DataError: when the kind is unknown, the gold answer is empty or no answer of its kind, or choices are missing.
 
     >>> grade(kind="number", gold="42", choices=None, response="6 * 7 = 42. The answer is 42.")
     'match'
+    >>> options = [("A", "a cat"), ("B", "a dog")]
+    >>> grade(kind="choice", gold="B", choices=options, response="It barks, so the best answer is (B).")
+    'match'
+    >>> grade(kind="choice", gold="B", choices=options, response="The answer is a cat.")
+    'differ'
+    >>> grade(kind="yesno", gold="no", choices=None, response="The answer is yes. Wait, no. The answer is no.")
+    'match'
+    >>> grade(kind="nli", gold="neutral", choices=None, response="It is not said where. Answer: neither")
+    'match'
+    >>> grade(kind="math", gold=r"\frac{\sqrt{2}}{2}", choices=None, response=r"So \boxed{1/\sqrt{2}}.")
+    'match'
+    >>> grade(kind="math", gold="(1, 5)", choices=None, response="The answer is (2, 5).")
+    'differ'
+    >>> grade(kind="number", gold="42", choices=None, response="")
+    'unparsed'
+    >>> grade(kind="math", gold=r"2\sqrt{3}", choices=None, response="The answer is $9^{9^{9^9}}$.")
+    'timeout'
     """
     return grade_response(kind, gold, choices, response).verdict
 
