@@ -7,7 +7,9 @@ might think the answer is B"), a denial ("I don't think the answer is B") or a q
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+from qrdistill.tasks.extract.gated import Gated
 from qrdistill.tasks.extract.records import Statement, sentence_end
 from qrdistill.types import AnswerKind
 
@@ -38,23 +40,40 @@ _FOREIGN = (
 """The same in a few other languages, in which models now and then slip."""
 
 
-def _cue_regex(nouns: str) -> re.Pattern[str]:
-    return re.compile(
+_ANSWER_WORDS = (
+    *("ans", "r\u00e9ponse", "reponse", "respuesta", "antwort", "risposta", "resposta", "odpowied\u017a"),
+    *(
+        "\u043e\u0442\u0432\u0435\u0442",
+        "\u0909\u0924\u094d\u0924\u0930",
+        "\u7b54\u6848",
+        "\u7b54\u3048",
+        "\u6b63\u89e3",
+        "\u56de\u7b54",
+    ),
+)
+_VALUE_WORDS = ("final", "correct", "overall", "required", "desired")
+_LABEL_WORDS = ("label", "relation", "classif", "verdict", "categor", "inference", "judg", "predict")
+
+
+def _cue_regex(nouns: str, *words: str) -> Gated:
+    return Gated(
+        (*_ANSWER_WORDS, *words),
         rf"(?<![\w\"'])(?:{_ADJECTIVE}[ ,]{{1,2}}){{0,3}}(?:final_)?(?:{nouns})(?!\w|[\"'](?!s\b))(?:{_QUALIFIER}{_COPULA}"
         rf"|(?P<heading>[ :*_]*$))|{_FOREIGN}",
         re.IGNORECASE | re.MULTILINE,
     )
 
 
-_CUES: dict[AnswerKind, re.Pattern[str]] = {
+_CUES: dict[AnswerKind, Gated] = {
     "choice": _cue_regex(_ANSWER),
     "yesno": _cue_regex(_ANSWER),
-    "nli": _cue_regex(_ANSWER + _LABEL_NOUNS),
-    "number": _cue_regex(_ANSWER + _VALUE_NOUNS),
-    "math": _cue_regex(_ANSWER + _VALUE_NOUNS),
+    "nli": _cue_regex(_ANSWER + _LABEL_NOUNS, *_LABEL_WORDS),
+    "number": _cue_regex(_ANSWER + _VALUE_NOUNS, *_VALUE_WORDS),
+    "math": _cue_regex(_ANSWER + _VALUE_NOUNS, *_VALUE_WORDS),
 }
 _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n)){0,5}")
-_PICK = re.compile(
+_PICK = Gated(
+    ("i ", "i'", "we ", "let", "my "),
     r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
     r"|am[ ]|have[ ])?(?:therefore[ ]|thus[ ]"
     r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with"
@@ -67,13 +86,38 @@ _PICK = re.compile(
     r"(?:[ ](?:is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
     re.IGNORECASE,
 )
-_HELD = re.compile(
+_HELD = Gated(
+    ("is correct", "is right", "is the"),
     r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|think|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]"
     r"|[.,](?=\d)){1,40}?)[ ]"
     r"is[ ](?:correct|right|the[ ](?:one|right[ ]one|correct[ ]one))(?=[\s.!*]*$|[,;][ ]|[ ]and[ ])",
     re.IGNORECASE | re.MULTILINE,
 )
-_NOT_ASSERTED = re.compile(
+_NO_CLAIM_WORDS = (
+    *("if", "whether", "unless", "suppos", "assum", "imagin", "why", "how", "not", "never", "hardly", "n't", "initial", "first"),
+    *("previous", "old", "draft", "origin", "earlier", "former", "naive", "alternat", "other", "no way", "no case", "no means"),
+    *(
+        "seem",
+        "often",
+        "common",
+        "wide",
+        "sometimes",
+        "think",
+        "say",
+        "said",
+        "claim",
+        "believ",
+        "argu",
+        "guess",
+        "suspect",
+        "'s",
+    ),
+    *("last", "example", "sample", "maybe", "perhaps", "possib", "thought", "figured", "expect", "doubt", "wrong", "incorrect"),
+    *("false", "mistak", "erron", "untrue", "tempt", "trap", "might", "may", "could", "would", "some", "people", "many"),
+    *("student", "friend"),
+)
+_NOT_ASSERTED = Gated(
+    _NO_CLAIM_WORDS,
     r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
     r"|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
@@ -102,7 +146,8 @@ _IF = re.compile(
     re.IGNORECASE,
 )
 _WOULD = re.compile(r"\bwould\b", re.IGNORECASE)
-_OPEN_CUE = re.compile(
+_OPEN_CUE = Gated(
+    ("answer",),
     r"\b(?:is|was|could|would|can|might|may|should)[ ](?:the[ ])?(?:\w+[ ])?answer\b(?:[ ](?:be|really|actually))?"
     r"|\banswer\b[^.\n]{0,30}?[ ](?P<might>might|may|could)\b(?:[ ]\w+)?[ ]be\b",
     re.IGNORECASE,
@@ -114,8 +159,8 @@ _TURNS = re.compile(r"[,;][ ](?:but|however|yet|although|though|nevertheless)\b|
 def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
     """Asserted cues with what they announce, in order (which nouns make a cue depends on the kind)."""
     found = []
-    for cue in _CUES[kind].finditer(text, start, end):
-        if _is_denied(text, cue.start(), start) or _ELSEWHERE.search(cue.group()):
+    for cue, is_asserted in _announcements(text, start, end, kind):
+        if not is_asserted:
             continue
         gap = _GAP.match(text, cue.end(), end)
         content = gap.end() if gap else cue.end()
@@ -128,6 +173,15 @@ def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
         if not (is_conditional and _WOULD.search(cue.group())):
             found.append(Statement(content, close, "cue", is_assignment, is_conditional))
     return found
+
+
+@lru_cache(maxsize=4)
+def _announcements(text: str, start: int, end: int, kind: AnswerKind) -> tuple[tuple[re.Match[str], bool], ...]:
+    """Every cue, and whether what it announces is claimed there."""
+    return tuple(
+        (cue, not _is_denied(text, cue.start(), start) and not _ELSEWHERE.search(cue.group()))
+        for cue in _CUES[kind].finditer(text, start, end)
+    )
 
 
 def picks(text: str, start: int, end: int) -> list[Statement]:
@@ -148,7 +202,26 @@ def picks(text: str, start: int, end: int) -> list[Statement]:
 _GUESSING = re.compile(
     r"\bif (?:i|we) (?:had|have) to (?:guess|choose|pick|bet|answer|decide)|\bno doubt\b|\bwithout (?:a )?doubt\b", re.IGNORECASE
 )
-_UNSURE = re.compile(
+_UNSURE = Gated(
+    (
+        "if",
+        "whether",
+        "unless",
+        "not",
+        "n't",
+        "suppos",
+        "assum",
+        "why",
+        "how",
+        "never",
+        "doubt",
+        "might",
+        "may",
+        "perhaps",
+        "wrong",
+        "tempt",
+        "mistake",
+    ),
     r"\b(?:if|whether|unless|not|n't|suppose|assuming|why|how|cannot|can't|never|doubt|might|may|perhaps|maybe)\b[^.;\n]{0,25}$|n't[^.;\n]{0,25}$"
     r"|\b(?:wrong|tempting|mistake)\b[^.,;\n]{0,25}$",
     re.IGNORECASE,
@@ -164,11 +237,11 @@ def is_unsure(text: str, at: int, start: int) -> bool:
 def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int, int]]:
     """Spans that speak of an answer without claiming it: questions, conditions, denials, mere possibilities."""
     spans = []
-    for cue in _CUES[kind].finditer(text, start, end):
+    for cue, is_asserted in _announcements(text, start, end, kind):
         close = _region_end(text, cue.end(), end, kind)
         if text.startswith("?", close):
             spans.append((cue.end(), close))
-        elif _is_denied(text, cue.start(), start) or _ELSEWHERE.search(cue.group()):
+        elif not is_asserted:
             spans.append((cue.end(), _turn_of_thought(text, cue.end(), close)))
     for opened in _OPEN_CUE.finditer(text, start, end):
         close = _region_end(text, opened.end(), end, kind)

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from qrdistill.tasks.extract.choice import read
 from qrdistill.tasks.extract.cues import is_unsure
+from qrdistill.tasks.extract.gated import Gated
 from qrdistill.tasks.extract.options import Options, label_pattern
 from qrdistill.tasks.extract.records import Reading, Statement, sentence_end
 
-_VERDICT = re.compile(
+_SOUND_WORDS = (
+    *(
+        "correct",
+        "right",
+        "best",
+        "better",
+        "true",
+        "final",
+        "closest",
+        "intended",
+        "expected",
+        "likely",
+        "plausible",
+        "appropriate",
+    ),
+    *("accurate", "suitable", "logical", "reasonable", "sensible", "preferable", "probable", "answer", "choice", "pick"),
+    *("wins", "it is", "makes"),
+)
+_VERDICT = Gated(
+    _SOUND_WORDS,
     r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed"
     r"|probably|definitely|actually|obviously|likely)[ ])?"
     r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:(?:only|single|one|far"
@@ -22,14 +43,16 @@ _VERDICT = re.compile(
     r"|[ ](?:wins|it[ ]is|makes[ ](?:the[ ])?(?:most|more)[ ]sense|(?:fits|matches|works)[ ](?:the[ ])?best|seems[ ]best)\b",
     re.IGNORECASE,
 )
-_LEFT = re.compile(
+_LEFT = Gated(
+    ("choose", "select", "pick", "go with", "left with", "leav", "mak"),
     r"(?:^|(?<=[.!?][ ]))(?:choose|select|pick|go[ ]with)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}(?:$|[.\n]))"
     r"|\b(?:left[ ]with|leaves|leaving|leaves[ ]us[ ]with|leaves[ ]us"
     r"|leaving[ ]us[ ]with)[ ](?:only[ ])?(?=\W{0,2}(?:option[ ]|choice[ ]|\w\W|\w$))"
     r"|\b(?:makes|making)[ ](?=(?:option[ ]|choice[ ])?\W{0,2}\w\W{0,2}[ ](?:the[ ])?(?:only[ ]|most[ ])?(?:correct|right|best))",
     re.IGNORECASE | re.MULTILINE,
 )
-_CORRECT_OPTION = re.compile(
+_CORRECT_OPTION = Gated(
+    ("option", "choice", "letter", "selection", "pick", "guess", "label", "statement", "response", "alternative"),
     r"(?:\b(?:correct|right|best|final|appropriate|proper|likely|suitable|accurate|only|my|valid|selected|chosen|picked"
     r"|logical|sensible|plausible|reasonable|probable|closest)[ ](?:option|choice|letter|selection|pick|guess|label|statement"
     r"|response|alternative)s?"
@@ -49,6 +72,10 @@ _SUBJECT_TEXT = re.compile(
     r"|an?)[ ])?[^.,:\n]{1,100})$",
     re.IGNORECASE,
 )
+_NAMED_WORDS = (
+    *("correspond", "match", "listed", "which is", "given", "found in", "same as", "represented", "point", "leave", "making it"),
+    "label",
+)
 _NAMED_LAST = (
     r"\b(?:corresponds?[ ](?:to|with)|match(?:es)?|listed[ ](?:as|under|in)|which[ ]is|given[ ](?:in|as|by)|found[ ]in"
     r"|same[ ]as|represented[ ]by|points?[ ]to|leaves?(?:[ ]us)?(?:[ ]with)?(?:[ ]only)?|making[ ]it|labell?ed)"
@@ -56,6 +83,11 @@ _NAMED_LAST = (
 )
 _TURNED = r"(?:isn't|is[ ]not|not)[^.;,\n]{0,30}[;,.][ ](?:but[ ])?(?:option[ ])?(?P<label>LABEL)[ ]is(?=[\s.!]*(?:$|\n))"
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
+
+
+@lru_cache(maxsize=64)
+def _of_labels(pattern: str, words: tuple[str, ...], labels: tuple[str, ...]) -> Gated:
+    return Gated(words, pattern.replace("LABEL", label_pattern(labels)))
 
 
 def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[Statement], list[Statement]]:
@@ -70,9 +102,9 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
             close = sentence_end(text, cue.end(), end)
             if not is_unsure(text, cue.start(), start) and not text.startswith("?", close):
                 found.append(Statement(cue.end(), close, "cue" if found is strong else "conclusion"))
-    for naming in re.finditer(_NAMED_LAST.replace("LABEL", label_pattern(options.labels)), text[start:end], re.IGNORECASE):
-        if not is_unsure(text, start + naming.start(), start):
-            weak.append(Statement(start + naming.start("label"), start + naming.end("label"), "conclusion", True))
+    for naming in _of_labels(_NAMED_LAST, _NAMED_WORDS, options.labels).finditer(text, start, end):
+        if not is_unsure(text, naming.start(), start):
+            weak.append(Statement(*naming.span("label"), "conclusion", True))
     for verdict in _VERDICT.finditer(text, start, end):
         if text.startswith("?", sentence_end(text, verdict.end(), end)):
             continue
@@ -82,8 +114,8 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
                 strong.append(Statement(*span, "cue", True))
             else:
                 weak.append(Statement(*span, "conclusion", True))
-    turned = re.compile(_TURNED.replace("LABEL", label_pattern(options.labels)), re.IGNORECASE)
-    weak += [Statement(*only.span("label"), "conclusion", True) for only in turned.finditer(text, start, end)]
+    turned = _of_labels(_TURNED, ("not", "isn't"), options.labels).finditer(text, start, end)
+    weak += [Statement(*only.span("label"), "conclusion", True) for only in turned]
     return strong, weak
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract.cues import cues, is_unsure
+from qrdistill.tasks.extract.gated import Gated
 from qrdistill.tasks.extract.markup import closing_braces
 from qrdistill.tasks.extract.records import Statement
 from qrdistill.types import AnswerKind
@@ -43,14 +44,16 @@ _JSON = re.compile(
 )
 _JSON_RESULT = re.compile(r"[\"'](?:final_?)?(?:result|output|response|solution|final|value)" + _JSON_VALUE, re.IGNORECASE)
 """Keys that hold the answer where no key says so."""
-_ANSWER_LINE = re.compile(
+_ANSWER_LINE = Gated(
+    ("answer",),
     r"^[ \t*_#>-]*(?:the[ ])?(?:final[ ]|correct[ ])?answer[ ]{1,2}(?P<content>(?!(?:is|was|are|will|might|may|could|can"
     r"|should|must|would|has|have|does|do|cannot|comes|depends|with|to|in|and|or|not|the|a|that|this|these|each|all|any|your"
     r"|my|key|choice|sheet)\b|isn't|can't)[^\s:=].{0,40}?)[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line such as "Final answer 42": only where nothing but an answer follows."""
-_REVERSED = re.compile(
+_REVERSED = Gated(
+    ("answer",),
     r"(?:^|(?<=[.,;:!?\n])[ ]?|\b(?:so|therefore|thus|hence|that|then|means|think"
     r"|believe)[ ,]{1,2})(?P<content>(?:[^.,;:!?\n]|[.,](?=\d)){1,60}?)[ ]"
     r"(?:(?:is|would[ ]be|must[ ]be|should[ ]be|has[ ]to[ ]be|seems[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly"
@@ -65,11 +68,12 @@ def explicit(text: str, start: int, end: int, kind: AnswerKind) -> list[Statemen
     found: list[Statement] = []
     if "\\" in text:
         found += _boxes(text, start, end)
-    found += [
-        Statement(tag.start(tag.lastgroup), tag.end(tag.lastgroup), "tag", True)
-        for tag in _TAG.finditer(text, start, end)
-        if tag.lastgroup
-    ]
+    if "<" in text or "##" in text or "[" in text or "(" in text:
+        found += [
+            Statement(tag.start(tag.lastgroup), tag.end(tag.lastgroup), "tag", True)
+            for tag in _TAG.finditer(text, start, end)
+            if tag.lastgroup
+        ]
     if '":' in text or "':" in text or '" :' in text:
         found += [
             Statement(pair.start(pair.lastgroup), pair.end(pair.lastgroup), "json", True)

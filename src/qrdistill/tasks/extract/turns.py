@@ -9,7 +9,27 @@ from __future__ import annotations
 
 import re
 
-_TURN = re.compile(
+from qrdistill.tasks.extract.gated import Gated
+
+_TURN = Gated(
+    (
+        *(
+            "<",
+            "[",
+            "user",
+            "human",
+            "student",
+            "system",
+            "q",
+            "problem",
+            "exercise",
+            "instruction",
+            "input",
+            "example",
+            "premise",
+        ),
+        *("context", "passage", "task", "here's", "here is", "let's", "which of"),
+    ),
     r"<\|(?:im_end|endoftext|eot_id|eom_id|end|return|assistant|start_header_id|end_of_text|begin_of_text)\|>"
     r"|<\|im_start\|>\s{0,3}(?:assistant\b|(?P<chat>user|system)\b)?|<\|(?P<special>user|system)\|>"
     r"|</?s>|<end_of_turn>|<start_of_turn>(?P<gemma>user\b)?(?:model\b)?|<eos>|\[/?INST\]|<\uff5c[^\uff5c\n]{1,40}\uff5c>"
@@ -38,7 +58,7 @@ _REPLY = re.compile(
 def segments(text: str) -> list[tuple[int, int]]:
     """Spans of the turns that may hold the reply: the first one that states an answer does."""
     spans, start, role = [], 0, ""
-    for turn in [*_TURN.finditer(text), None]:
+    for turn in [*_TURN.finditer(text, 0, len(text)), None]:
         end = turn.start() if turn else len(text)
         begin = _reply_begin(text, start, end, role)
         if begin is not None and text[begin:end].strip():
