@@ -35,9 +35,8 @@ SEARCHED = {"cues._NOT_ASSERTED", "cues._UNSURE"}
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Every response of the corpus, drawn ones, and hostile ones."""
-    rows = [row.response for kind in KINDS for row in hand_written(kind)] + [
-        row.response for row in generated(seed=0, per_kind=100)
-    ]
+    rows = [row.response for kind in KINDS for row in hand_written(kind)]
+    rows += [row.response for row in (*stated(), *mentioned(), *generated(seed=0, per_kind=100))]
     hostile = [attack.response[:2_000] for attack in attacks(400)]
     return [*rows, *hostile, "\n".join(rows[:300])]
 
