@@ -198,6 +198,9 @@ def test_show_explain_regrade_and_export(copy: Path, qrd: Call) -> None:
     assert regraded.json["flips"] == []
     assert regraded.json["scores"]
     assert regraded.json["next"] == f"qrdistill report {copy}"
+    again = qrd("regrade", copy, "--paths", "--json")
+    assert (again.code, again.json["path_flips"]) == (0, []), again.err
+    assert again.json["next"] == f"qrdistill report {copy}", "the same grader keeps the same paths"
     exported = qrd("export", copy, "--json")
     assert exported.code == 0, exported.err
     rows = [json.loads(line) for line in Path(exported.json["path"]).read_text().splitlines()]

@@ -5,7 +5,8 @@ import torch
 from tests.training.test_resume import whole_and_resumed
 
 from qrdistill.routing.utility import UTILITIES
-from qrdistill.training.answers import opening
+from qrdistill.tasks import Grade, load_tasks
+from qrdistill.training.answers import opening, try_styles
 from qrdistill.training.pool import step_work
 from qrdistill.training.reference import losses_per_token, reference_losses
 from qrdistill.training.team import load_team
@@ -50,6 +51,29 @@ def test_reference_losses_come_from_students_taught_validation_paths_and_leave_t
     assert (reference < now).float().mean() > 0.8, "validation paths teach the style, so other paths get likelier"
     for student, old in zip(trainer.team.students, before, strict=True):
         assert all(torch.equal(value, old[name]) for name, value in student.state_dict().items())
+    trainer.team.close()
+
+
+def test_an_answer_whose_check_timed_out_is_no_failure_of_its_style(toy_run):
+    run = toy_run(method__policy=policy("success"))
+    trainer = build_trainer(run, load_team(run.config), None)
+    tasks = load_tasks(run.config)
+    late = trainer.probe_pool[0].question.id
+
+    class Late:
+        """A task that cannot compare the answers to one question in time."""
+
+        def __init__(self, task):
+            self.task = task
+
+        def grade(self, question, response):
+            return Grade(verdict="timeout") if question.id == late else self.task.grade(question, response)
+
+    told = []
+    utility = trainer.method.utility
+    utility.tell = lambda student, style, family, *, is_right: told.append(student)
+    try_styles(trainer.team, utility, trainer.probe_pool, {name: Late(task) for name, task in tasks.items()})
+    assert sorted(told) == sorted([0, 1] * (len(trainer.probe_pool) - 1))
     trainer.team.close()
 
 

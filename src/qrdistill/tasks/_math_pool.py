@@ -100,6 +100,8 @@ class _Worker:
     def start(self) -> None:
         self.channel, theirs = socket.socketpair()
         with theirs:
+            if not sys.executable:
+                raise UsageError("this Python does not know its own executable, which compares formulas; set sys.executable")
             command, end = [sys.executable, "-I", "-c", _COMMAND, _IMPORT_PATH], theirs.fileno()
             try:
                 self.process = subprocess.Popen(command, stdin=end, stdout=end, stderr=subprocess.DEVNULL)

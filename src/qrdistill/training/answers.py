@@ -13,6 +13,7 @@ from qrdistill.tasks.base import Task
 from qrdistill.training.pool import PoolQuestion, family
 from qrdistill.training.ranks import ALONE
 from qrdistill.training.team import Team
+from qrdistill.types import Verdict
 
 
 def opening(text: str, words: int) -> str:
@@ -33,7 +34,8 @@ def opening(text: str, words: int) -> str:
 def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQuestion], tasks: Mapping[str, Task]) -> None:
     """Let every student answer every question once, in the style its bandit chooses, and tell the utility.
 
-    With several ranks each decodes its share of the questions; all of them where students are sharded, whose passes are in step.
+    An answer whose check timed out is neither right nor wrong, so nothing is told of it. With several ranks each decodes its
+    share of the questions; all of them where students are sharded, whose passes are in step.
     """
     ranks = team.ranks if not team.is_sharded else ALONE
     config: SuccessUtilityConfig = utility.config
@@ -46,7 +48,7 @@ def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQues
             plan.append((question, style, opening(by_style[style], config.cue_words)))
         plans.append(plan)
 
-    def answer(student: Student, plan: Sequence[tuple[PoolQuestion, str, str]]) -> list[bool]:
+    def answer(student: Student, plan: Sequence[tuple[PoolQuestion, str, str]]) -> list[Verdict]:
         if not plan:
             return []
         begun = [cue for _, _, cue in plan]
@@ -54,13 +56,16 @@ def try_styles(team: Team, utility: SuccessUtility, questions: Sequence[PoolQues
             student, [question.prompt for question, _, _ in plan], max_new_tokens=config.max_new_tokens, openings=begun
         )
         return [
-            tasks[question.question.task].grade(question.question, cue + reply.text).verdict == "match"
+            tasks[question.question.task].grade(question.question, cue + reply.text).verdict
             for (question, _, cue), reply in zip(plan, answers, strict=True)
         ]
 
-    right_SQ = torch.zeros(len(plans), len(questions))
+    right_SQ, late_SQ = torch.zeros(2, len(plans), len(questions))
     for student, mine in enumerate(team.map(answer, [plan[ranks.rank :: ranks.size] for plan in plans])):
-        right_SQ[student, ranks.rank :: ranks.size] = torch.tensor(mine, dtype=torch.float)
-    for student, (plan, right) in enumerate(zip(plans, ranks.add(right_SQ).tolist(), strict=True)):
-        for (question, style, _), is_right in zip(plan, right, strict=True):
-            utility.tell(student, style, family(question.question), is_right=bool(is_right))
+        right_SQ[student, ranks.rank :: ranks.size] = torch.tensor([verdict == "match" for verdict in mine], dtype=torch.float)
+        late_SQ[student, ranks.rank :: ranks.size] = torch.tensor([verdict == "timeout" for verdict in mine], dtype=torch.float)
+    right_SQ, late_SQ = ranks.add(torch.stack([right_SQ, late_SQ]))
+    for student, (plan, right, late) in enumerate(zip(plans, right_SQ.tolist(), late_SQ.tolist(), strict=True)):
+        for (question, style, _), is_right, is_late in zip(plan, right, late, strict=True):
+            if not is_late:
+                utility.tell(student, style, family(question.question), is_right=bool(is_right))
