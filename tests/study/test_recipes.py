@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qrdistill.config import METHODS, load_recipe, validate
-from qrdistill.errors import DataError
+from qrdistill.errors import DataError, ProviderError
 from qrdistill.pipeline import run_pipeline
 from qrdistill.planning import plan, problems
 from qrdistill.tasks.datasets import DATASETS
@@ -28,7 +28,7 @@ def test_a_recipe_has_a_head_and_lacks_only_data_and_keys(path, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "not-a-key")
     config = load_recipe(path)
     found = problems(config)
-    assert all(isinstance(problem, DataError) and "hub" in str(problem) for problem in found), found
+    assert all(isinstance(problem, ProviderError) and "hub" in str(problem) for problem in found), found
     planned = plan(config)
     assert planned.num_paths == 6 * (config.questions.num_train + config.questions.num_validation)
 
