@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
 
 from qrdistill.tasks import grade
 from qrdistill.tasks.verify import grade_response
-from tasks.corpus.forms import mentioned, stated
+from tasks.corpus.forms import mentioned, pairs, stated
 from tasks.corpus.generate import generated
 from tasks.corpus.rows import KINDS, VERDICTS, Errors, Row, errors, hand_written
 
@@ -55,6 +56,53 @@ def test_ways_of_stating_and_of_mentioning():
     found = errors(stated() + mentioned(), ours)
     print(found.table())
     assert meets_the_bar(found), found.table()
+
+
+def test_numbers_and_formulas_in_many_spellings():
+    found = errors(pairs(), ours)
+    print(found.table())
+    assert meets_the_bar(found), found.table()
+
+
+NOISE = (
+    "\\boxed{",
+    "}",
+    "**",
+    "$",
+    "(",
+    "\n\n",
+    "Wait, ",
+    "no",
+    "or",
+    "12,",
+    "0.",
+    "\u207b",
+    "\x00",
+    "\u200b",
+    "<think>",
+    "</think>",
+    "|",
+    '"',
+)
+
+
+def test_no_damage_to_a_response_makes_the_grader_fail():
+    draw = random.Random(0)
+    for row in draw.choices(ALL, k=2000):
+        text = row.response
+        for _ in range(3):
+            at = draw.randint(0, len(text))
+            text = text[:at] + draw.choice(NOISE) + text[at + draw.randint(0, 4) :]
+        assert grade(kind=row.kind, gold=row.gold, choices=row.choices, response=text + draw.choice(ALL).response) in VERDICTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unit", ["\n", "**", "wait, no, ", "1,", "\\boxed{", "it is "])
+def test_a_long_monotonous_response_is_graded(kind, unit):
+    """At 40,000 characters any rule whose work grows with the square of the length would run into the time limit of the tests."""
+    row = next(row for row in ALL if row.kind == kind)
+    response = "The answer is " + unit * (40_000 // len(unit)) + "5"
+    assert grade(kind=kind, gold=row.gold, choices=row.choices, response=response) in VERDICTS
 
 
 def last_letter_grader(row: Row) -> str:

@@ -55,13 +55,15 @@ _OPENED_BOX = re.compile(r"\\(?:boxed|fbox|framebox)[ ]*\{?[ ]*$")
 _DENIED_BOX = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)[\s$*\\(\[]*$", re.IGNORECASE)
 _ASKS = re.compile(r"[\s*_]*(?:is|was|could|would|does|do|did|isn't|might|may|can|are|if)\b", re.IGNORECASE)
 _OR = re.compile(
-    r"[\s\"'*)\]}$%]*(?:[ ][A-Za-z]+){0,2}[\s.,;:!?\u2026\u2014\u2013)\"'*-]*(?:\bor\b(?![ ]rather\b|[ ]so\b|[ ]else\b)|->"
+    r"[\s\"'*)\]}$%]{0,12}(?:[ ][A-Za-z]{1,30}){0,2}[\s.,;:!?\u2026\u2014\u2013)\"'*-]{0,12}(?:\bor\b(?![ ]rather\b|[ ]so\b"
+    r"|[ ]else\b)|->"
     r"|\u2192|(?<=[\s.,])(?:maybe|perhaps|possibly)\b)[ ,]*"
     r"(?:(?:maybe|possibly|perhaps|else|even)[ ,]+)?",
     re.IGNORECASE,
 )
 _BUT = re.compile(
-    r"[\s\"'*)\]}$%]*(?:[ ][A-Za-z]+){0,2}[,;.]?[ ]+(?:but|however|yet)[ ,]+(?:(?:in[ ]fact|actually|really|in[ ]reality)[ ,]+)?"
+    r"[\s\"'*)\]}$%]{0,12}(?:[ ][A-Za-z]{1,30}){0,2}[,;.]?[ ]+(?:but|however|yet)[ ,]+(?:(?:in[ ]fact|actually|really"
+    r"|in[ ]reality)[ ,]+)?"
     r"(?:it|that|this|the[ ](?:correct[ ]|right[ ]|real[ ]|true[ ]|actual[ ])?answer)(?:'s|[ ]is|[ ]was)(?:[ ](?:really"
     r"|actually|in[ ]fact))?[ ]+",
     re.IGNORECASE,
@@ -125,10 +127,14 @@ class _Turn:
             self.text = self.text[: self.end]
         self.denied = denied(self.text, self.start, self.end, self.kind)
         statements = self.statements()
+        answered = (
+            index for index, place in enumerate(statements) if place.source != "correction" and self.read(place) is not None
+        )
+        first_answer = next(answered, len(statements))
         for index in range(len(statements) - 1, -1, -1):
             statement = statements[index]
             found = self.read(statement)
-            if statement.source == "correction" and not any(self.read(earlier) is not None for earlier in statements[:index]):
+            if statement.source == "correction" and index <= first_answer:
                 continue
             if isinstance(found, Reading):
                 if statement.is_conditional and self.kind in _LABELS:
@@ -178,7 +184,7 @@ class _Turn:
         found = _outside_boxes(found)
         found = ([statement for statement in found if not statement.is_conditional] or found)[-MAX_STATEMENTS:]
         if found:
-            found += corrections(self.text, found[0].start, self.end)
+            found += corrections(self.text, found[0].start, self.end)[-MAX_STATEMENTS:]
             found.sort(key=lambda statement: statement.start)
         return found
 

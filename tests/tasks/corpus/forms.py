@@ -64,6 +64,23 @@ def mentioned() -> list[Row]:
     return rows
 
 
+PAIR_FORMS = {
+    "number": ("The answer is {}.", "\\boxed{{{}}}", "Answer: {}"),
+    "math": ("The answer is ${}$.", "\\boxed{{{}}}", "Answer: {}"),
+}
+
+
+def pairs() -> list[Row]:
+    """Numbers and formulas stated against a gold answer."""
+    rows = []
+    for number, line in enumerate(_lines("pairs.txt"), start=1):
+        kind, gold, answer, outcome = line.split(" | ")
+        for place, form in enumerate(PAIR_FORMS[kind], start=1):
+            verdict = "match" if outcome == "same" else "differ"
+            rows.append(_row(f"pair-{number}-{place}", kind, gold, form.format(answer), verdict, f"{answer} is the {outcome}"))
+    return rows
+
+
 def _lines(name: str) -> list[str]:
     return [line.replace("\\n", "\n") for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
 

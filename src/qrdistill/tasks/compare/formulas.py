@@ -92,7 +92,7 @@ class _Comparison:
             return gold, answer
         if named_answer and gold.kind != "relation":
             return gold, named_answer[1]
-        if named_gold and answer.kind != "relation" and ("(" in named_gold[0] or not _has_letters(named_gold[1])):
+        if named_gold and answer.kind != "relation" and _is_defined(*named_gold):
             return named_gold[1], answer
         if (
             answer.kind == "relation"
@@ -217,6 +217,12 @@ class _Comparison:
         if percents and not gold.text.endswith("%"):
             return False
         return self.engine(texts[0], texts[1], False)
+
+
+def _is_defined(name: str, value: Form) -> bool:
+    """Whether "name = value" says what the name is ("y = 2x + 1", "f(x) = x^2") rather than relates it to itself."""
+    letter = re.match(r"[A-Za-z]", name)
+    return letter is None or "(" in name or re.search(rf"(?<![A-Za-z\\]){letter.group()}(?![A-Za-z])", value.text) is None
 
 
 def _unnamed_list(form: Form) -> Form:

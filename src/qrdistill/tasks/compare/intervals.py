@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from qrdistill.tasks.compare.structure import Form, is_name
 
 _FLIPPED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}
+_ABSOLUTE = re.compile(r"\|\s*([A-Za-z])\s*\|")
 _LOW = Form("leaf", "-\\infty")
 _HIGH = Form("leaf", "\\infty")
 
@@ -44,6 +47,10 @@ def _single(form: Form) -> tuple[str, Form] | None:
     if len(marks) == 1:
         left, right = items
         mark = marks[0]
+        size = _ABSOLUTE.fullmatch(left.text)
+        if size and mark in {"<", "\\leq"}:  # |x| < 1
+            closing = "]" if "eq" in mark else ")"
+            return size.group(1), _interval("[" if "eq" in mark else "(", Form("leaf", f"-({right.text})"), right, closing)
         if is_name(right) and not is_name(left):
             left, right, mark = right, left, _FLIPPED[mark]
         if not is_name(left) or is_name(right):

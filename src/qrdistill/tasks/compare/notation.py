@@ -70,6 +70,7 @@ _DEGREE = re.compile(
 )
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|degrees?\b)")
+_CHOOSE = re.compile(r"\{\s*([^{}]+?)\s*\\choose\s*([^{}]+?)\s*\}")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,?\\!)(?=\d{3}(?!\d))")
 _TEXT_JOIN = re.compile(r"\\text\s*\{\s*,?\s*(and|or)\s*\}")
 _UNIT_WORD = (
@@ -79,7 +80,7 @@ _UNIT_WORD = (
 )
 _LEADING_TEXT = re.compile(r"^\\text\s*\{[^{}]*(?:\b(?:is|are|equals)|[:=])\s*\}\s*(?=\S)")
 _TRAILING_TEXT = re.compile(r"(?<=[^\s,(\[{])\s*\\text\s*\{(?!\s*(?:or|and)\b)[^{}]*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?\s*$")
-_TRAILING_UNIT = re.compile(rf"(?<=[\d\w}})])(?:\s+|(?<=\d)|(?<=\}})){_UNIT_WORD}(?:\s*\^\s*(?:\{{\s*\d\s*\}}|\d))?\s*\.?$")
+_TRAILING_UNIT = re.compile(rf"(?<=[\d\w}})])(?:\s{1, 4}|(?<=\d)|(?<=\}})){_UNIT_WORD}(?:\s*\^\s*(?:\{{\s*\d\s*\}}|\d))?\s*\.?$")
 
 
 def plain(text: str) -> str:
@@ -99,6 +100,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\\(?:left|right)\s*\.", "", text)
     text = _COMMAND.sub(lambda found: "" if found.group() in _DROPPED else _SAME.get(found.group(), found.group()), text)
     text = _fonts(text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     text = text.replace("\\$", "").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&")
     text = _DEGREE.sub(" ", _ANGLE.sub(r"(\1 \\pi / 180)", text) if _TRIGONOMETRIC.search(text) else text)
     text = _TEXT_JOIN.sub(r" \1 ", text)

@@ -14,6 +14,11 @@ SCALES = {
     "dozen": 12,
     "k": 10**3,
     "M": 10**6,
+    "mil": 10**6,
+    "mln": 10**6,
+    "bn": 10**9,
+    "lakh": 10**5,
+    "crore": 10**7,
     "K": 10**3,
 }
 _ONES = [
@@ -45,7 +50,7 @@ _WORDS = {word: index for index, word in enumerate(_ONES)} | {
 _PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
     "ninth": 9, "tenth": 10,
-    "twelfth": 12, "hundredth": 100,
+    "twelfth": 12, "hundredth": 100, "thousandth": 1000, "millionth": 10**6,
 }  # fmt: skip
 _ANY = "|".join([*sorted(_WORDS, key=len, reverse=True), "hundred", "thousand", "million", "billion", "trillion", "dozen"])
 _PART = "|".join(part if part == "halves" else f"{part}s?" for part in _PARTS)
@@ -56,7 +61,7 @@ _NUMBER = re.compile(
     rf"|year|person)\b)"
     rf"|(?P<half>half)(?![ ]an?\b)\b"
     rf"|(?P<words>(?:a[ ](?=hundred|thousand|million|billion|dozen))?(?:{_ANY})\b(?:(?:[ -]|[ ]and[ ])(?:{_ANY})\b){{0,14}})"
-    rf"(?:[ ]and[ ](?P<extra>a[ ]half|(?:a|one|two|three)[ -](?:{_PART}))\b)?"
+    rf"(?:[ ]and[ ](?P<extra>a[ ]half|(?:a|one|two|three)[ -](?:{_PART}))\b(?:[ ](?P<after>thousand|million|billion))?)?"
     rf"|(?P<half_a>half[ ]a)[ ](?P<scale>dozen|million|billion|thousand|hundred)\b)",
     re.IGNORECASE,
 )
@@ -82,7 +87,7 @@ def number_word_at(text: str, start: int) -> tuple[Fraction, int, bool] | None:
         extra = found.group("extra")
         if value is not None and extra:
             count, _, part = extra.replace("-", " ").partition(" ")
-            value += _part(count, part)
+            value = (value + _part(count, part)) * SCALES.get((found.group("after") or "").casefold(), 1)
     if value is None:
         return None
     is_dozen = "dozen" in found.group().casefold()

@@ -8,6 +8,7 @@ separators             Commas, spaces, apostrophes or underscores between groups
                        mark (1,234.5 = 1.234,5). A single dot is always a decimal point (1.234 is not 1234); several dots are
                        thousands separators (1.234.567). A single comma that is not followed by exactly three digits is a decimal
                        comma (1,5 = 1.5). Anything else (1,23,45) is not a number.
+repeating              0.\overline{3}, 0.(3) and 0.333... (the period written out) are 1/3.
 fractions              3/4, \frac34, \frac{3}{4}, ¾; a whole number before a proper fraction is a mixed number:
                        1 1/2 = 1\frac{1}{2} = 1½ = 3/2.
 scientific             5e3, 5 x 10^3, 5 \times 10^{3}, 5·10³, 10^3.
@@ -26,6 +27,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from qrdistill.tasks.compare.number_words import SCALES, number_word_at
+from qrdistill.tasks.compare.repeating import repeating_at
 from qrdistill.tasks.compare.units import Unit, currency, find_unit
 
 MAX_DIGITS = 2_000
@@ -64,10 +66,13 @@ _NUMBER = re.compile(
       )?
     )
     (?P<percent>[ ]?(?:\\?%|percent\b|per[ ]cent\b|percentage[ ]points?\b|pct\b))?
-    (?P<scale>(?:[ ]|[ ]?\\text\{{[ ]?)?(?:(?i:hundred|thousand|million|billion|trillion|dozens?)\b)|[kKM](?![\w/]))?
+    (?P<scale>(?:[ ]|[ ]?\\text\{{[ ]?)?(?:
+      (?i:hundred|thousand|million|billion|trillion|dozens?|mil|mln|bn|lakhs?|crores?)\b)|[kKM](?![\w/]))?
     """,
     re.VERBOSE,
 )
+_MINUS = frozenset({"-", "–", "—", "m", "n"})
+"""How a sign or a word for minus begins."""
 _PERCENT_WORD = re.compile(r"[ ]?(?:\\?%|percent\b|per[ ]cent\b)", re.IGNORECASE)
 _CENTS = re.compile(r"(?:,?[ ]and)?[ ](\d{1,2})[ ]cents?\b")
 _PLAIN = re.compile(
@@ -170,9 +175,18 @@ def _scan_digits(text: str, start: int) -> tuple[Quantity, int] | None:
     if found is None:
         return None
     part = found.groupdict()
+    repeating = repeating_at(text, found.start("blob")) if part["blob"] else None
+    if repeating:
+        percent_word = _PERCENT_WORD.match(text, repeating[1])
+        sign = -1 if (part["sign"] or part["sign2"] or "").strip()[:1] in _MINUS else 1
+        unit = currency(part["currency"]) if part["currency"] else None
+        end = percent_word.end() if percent_word else repeating[1]
+        return Quantity(sign * repeating[0], percent_word is not None, unit=unit), end
     end = found.end()
     exponent = part["exp1"] or part["exp2"] or part["exp4"] or (part["exp3"] or "").translate(_SUPERSCRIPTS)
     power = part["pow1"] or part["pow2"] or (part["pow3"] or "").translate(_SUPERSCRIPTS)
+    if not all(re.fullmatch(r"[-+]?\d+|", digits) for digits in (exponent, power)):
+        return None
     value: Fraction | None
     if part["vulgar"]:
         value = Fraction(part["vulgar_whole"] or 0) + _VULGAR[part["vulgar"]]
@@ -194,7 +208,7 @@ def _scan_digits(text: str, start: int) -> tuple[Quantity, int] | None:
             value = value / denominator if denominator else None
     if value is None:
         return None
-    negative = (part["sign"] or "").strip()[:1] in {"-", "–", "—", "m", "n"} or (part["sign2"] or "") in {"-", "–"}
+    negative = (part["sign"] or "").strip()[:1] in _MINUS or (part["sign2"] or "") in _MINUS
     if negative:
         value = -value
     scale = (part["scale"] or "").rsplit("{", 1)[-1].strip()

@@ -6,8 +6,11 @@ import re
 
 from qrdistill.tasks.extract.records import Statement, sentence_end
 
+MAX_CORRECTIONS = 100
+"""How many corrections, from the end, are looked at; bounds the work on hostile input."""
+
 _CORRECTION = re.compile(
-    r"(?:(?<=[.,;:!?(\n)>\u2014\u2013-])|^|(?<=[ ])(?=(?:wait[, ]+no|no[, ]+wait|i mean|i meant)\b))[\s*_]{0,40}(?:(?:oh|hmm+|but"
+    r"(?:(?<=[.,;:!?(\n)>\u2014\u2013-])|^|(?<=[ ])(?=(?:wait[, ]+no|no[, ]+wait|i mean|i meant)\b))[\s*_]{0,6}+(?:(?:oh|hmm+|but"
     r"|ah|well|or|and)[, ]{1,2})?"
     r"(?P<marker>(?:(?:wait|hold on|hang on|actually|oops|whoops|no|nope|sorry|scratch that|strike that|correction|hmm+|i mean"
     r"|i meant|on second thoughts?|on reflection|"
@@ -17,7 +20,7 @@ _CORRECTION = re.compile(
     r"|ing) my (?:final )?answer(?: to)?|my (?:mistake|bad|apologies)|apologies|rather|i misspoke|"
     r"i made (?:a|an) (?:\w+ )?(?:mistake|error|slip)|(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not right"
     r"|not correct|a mistake))"
-    r"(?:[\s,.:;!\u2014\u2013*-]+(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]+){1,4})"
+    r"(?:[\s,.:;!\u2014\u2013*-]{1,8}(?:so|but|then)\b)?[\s,.:;!\u2014\u2013*-]{1,8}){1,4})"
     r"(?:[^.\n]{0,100}?\bso[ ](?=(?:it|that|this|the answer)[ ](?:should|must|has to|would)[ ](?:actually[ ])?be\b))?"
     r"(?P<pronoun>(?:so |then |therefore,? )?(?:(?:it|that|this|the (?:correct |right |real |actual |true )?(?:value|one"
     r"|result|total|choice|option))(?:'s| is| should(?: actually| instead)? be| must be| would be| has to be| was)"
@@ -62,7 +65,7 @@ _BARE = re.compile(
 def corrections(text: str, start: int, end: int) -> list[Statement]:
     """Corrections in text[start:end]; they count only behind an answer that was stated. "Actually, no" is the correction "no"."""
     found = []
-    for correction in _CORRECTION.finditer(text, start, end):
+    for correction in list(_CORRECTION.finditer(text, start, end))[-MAX_CORRECTIONS:]:
         content = correction.end()
         close = sentence_end(text, content, end)
         said_no = _ENDS_IN_NO.search(text, correction.start("marker"), correction.end("marker"))

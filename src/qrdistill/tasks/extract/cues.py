@@ -13,6 +13,9 @@ from qrdistill.tasks.extract.gated import Gated
 from qrdistill.tasks.extract.records import Statement, sentence_end
 from qrdistill.types import AnswerKind
 
+MAX_CUES = 200
+"""How many cues, from the end, are looked at; bounds the work on hostile input."""
+
 _ADJECTIVE = (
     r"(?:final|correct|right|best|most[ ]\w{3,14}|only|overall|numeric(?:al)?|exact|simplified|complete|required|desired|revised"
     r"|corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely|real|own)"
@@ -159,7 +162,7 @@ _TURNS = re.compile(r"[,;][ ](?:but|however|yet|although|though|nevertheless)\b|
 def cues(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]:
     """Asserted cues with what they announce, in order (which nouns make a cue depends on the kind)."""
     found = []
-    for cue, is_asserted in _announcements(text, start, end, kind):
+    for cue, is_asserted in _announcements(text, start, end, kind)[-MAX_CUES:]:
         if not is_asserted:
             continue
         gap = _GAP.match(text, cue.end(), end)
@@ -187,7 +190,7 @@ def _announcements(text: str, start: int, end: int, kind: AnswerKind) -> tuple[t
 def picks(text: str, start: int, end: int) -> list[Statement]:
     """Choices the writer makes in the first person ("I'll go with B"): they count where nothing is explicit."""
     found = []
-    for pick in _PICK.finditer(text, start, end):
+    for pick in list(_PICK.finditer(text, start, end))[-MAX_CUES:]:
         close = sentence_end(text, pick.end(), end)
         if pick.end() < close and not text.startswith("?", close) and not is_unsure(text, pick.start(), start):
             found.append(Statement(pick.end(), close, "conclusion"))
@@ -237,13 +240,13 @@ def is_unsure(text: str, at: int, start: int) -> bool:
 def denied(text: str, start: int, end: int, kind: AnswerKind) -> list[tuple[int, int]]:
     """Spans that speak of an answer without claiming it: questions, conditions, denials, mere possibilities."""
     spans = []
-    for cue, is_asserted in _announcements(text, start, end, kind):
+    for cue, is_asserted in _announcements(text, start, end, kind)[-MAX_CUES:]:
         close = _region_end(text, cue.end(), end, kind)
         if text.startswith("?", close):
             spans.append((cue.end(), close))
         elif not is_asserted:
             spans.append((cue.end(), _turn_of_thought(text, cue.end(), close)))
-    for opened in _OPEN_CUE.finditer(text, start, end):
+    for opened in list(_OPEN_CUE.finditer(text, start, end))[-MAX_CUES:]:
         close = _region_end(text, opened.end(), end, kind)
         if opened.group("might") or text.startswith("?", close):
             spans.append((opened.end(), _turn_of_thought(text, opened.end(), close)))

@@ -35,14 +35,14 @@ _JOIN = re.compile(
 )
 _VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
 _STOP = re.compile(
-    r"[ ,;]+(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while"
+    r"[ ,;]{1,6}(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while"
     r"|whereas|so|therefore|rather|instead|not"
     r"|by|obtained|with|in[ ]the|i[ ](?:think|believe|guess)|it[ ]is|\((?:since|because|as|or|see|if))\b"
-    r"|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;",
+    r"|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;(?=[ ][A-Za-z]{2})",
     re.IGNORECASE,
 )
 _FUNCTION = re.compile(
-    r"\\(?:text|mathrm|textrm|mbox|mathbf|textbf|operatorname)\{[^{}]*\}|\\[A-Za-z]+|(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|infty|or|and|union|cup|theta|frac|abs|max|min|cbrt|mod|DNE"
+    r"\\(?:begin|end)\{[a-z*]+\}|\\(?:text|mathrm|textrm|mbox|mathbf|textbf|operatorname)\{[^{}]*\}|\\[A-Za-z]+|(?<![A-Za-z])(?:sqrt|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|infty|or|and|union|cup|theta|frac|abs|max|min|cbrt|mod|DNE"
     r"|cm|mm|km|kg|square|cubic|units?|degrees?|inches|feet|meters|metres|miles|dollars|cents|percent|hours|minutes|seconds|days|years)(?![A-Za-z])"
 )
 _DATE = re.compile(
@@ -59,7 +59,7 @@ _OR_BOX = re.compile(
 _BOX_OR = re.compile(
     r"\}(?:[\s$]|\\\)|\\\])*,?[ ]?\bor[ ](?:(?:possibly|maybe|perhaps)[ ,]{1,2})?(?:\$|\\\(|\\\[|-?\d|[a-z][ ]?=)", re.IGNORECASE
 )
-_COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!]|\\(?:sqrt|times|cdot|frac)|sqrt")
+_COMPUTES = re.compile(r"[*^+\u00d7\u00b7\u221a!\u00b2\u00b3\u2070-\u2079]|\\(?:sqrt|times|cdot|frac)|sqrt")
 _GLUED = re.compile(r"\d[a-z]\b|\d[ ]?(?:\u03c0|\\pi)|\b[a-z]\d")
 _ALTERNATIVES = re.compile(r",|:|=|\d/\d+/\d|\b(?:or|and)\b")
 _WORDS = re.compile(r"[A-Za-z]{2,}")
@@ -131,7 +131,18 @@ def read(text: str, statement: Statement) -> Found:
 def read_number(text: str, statement: Statement) -> Found:
     r"""A number, or where a cue is followed by a formula that computes one ("$\sqrt{16}$", "2^5") that formula."""
     found = number.read(text, statement)
-    if isinstance(found, Reading) or statement.source not in {"cue", "conclusion", "correction", "boxed", "tag", "json"}:
+    if isinstance(found, Reading) or statement.source not in {
+        "cue",
+        "conclusion",
+        "correction",
+        "boxed",
+        "tag",
+        "json",
+        "line",
+        "lead",
+        "bold",
+        "predicate",
+    }:
         return found
     computed = read(text, statement)
     if (
@@ -220,7 +231,8 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     if stop and text.startswith("as well as", stop.start() + 1):
         return Refusal("more than one answer is stated", start, end)
     close = stop.start() if stop and stop.start() > start else end
-    value = text[start:close].strip(" .,;:*_`\"'\u2026\u2192=>")
+    value = text[start:close].strip(" ,;:*_`\"'\u2026\u2192=>").rstrip(".")
+    value = value.lstrip(".") if not re.match(r"\.\d", value) else value
     value = value.rstrip("}") if value.count("}") > value.count("{") else value
     if not value:
         return None
@@ -256,12 +268,14 @@ def _without_closer(value: str) -> str:
 
 def is_formula(value: str) -> bool:
     """Whether a text holds nothing but mathematics (functions and units included)."""
-    return not _WORDS.search(_FUNCTION.sub(" ", value)) and any(char.isalnum() or char == "\\" for char in value)
+    return not _WORDS.search(_FUNCTION.sub(" ", value)) and any(
+        char.isalnum() or char in "\\\u221e\u2205\u211d\u03c0" for char in value
+    )
 
 
 def _alone(text: str, statement: Statement) -> Found:
     """A line or bold text that is a formula and nothing else."""
-    value = text[statement.start : statement.end].strip(" .,;:!*_`\"'")
+    value = text[statement.start : statement.end].strip(" ,;:!*_`\"'").rstrip(" .!")
     if statement.source == "predicate":
         value = _without_closer(value)
     start = text.index(value, statement.start) if value else statement.start

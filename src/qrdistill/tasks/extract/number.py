@@ -20,7 +20,7 @@ from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Sta
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
-    r"(?:[\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
+    r"(?:[#\s:,*`\"'(\[{]|\\[(\[]|\$(?=[\s\\({$]|-?\d[^$\n]{0,60}\$)|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|bf|bm|left"
     r"|displaystyle|quad)\b[ ]?\{?|\\[ ,;!]|[~\u2248]|\\approx|(?:(?:the[ ])?answer|either|therefore|thus|hence|so|clearly"
     r"|simply|just|indeed|exactly|precisely|now|then|that|equal[ ]to|equals|given[ ]by|as[ ]follows|is|a[ ]total[ ]of"
     r"|none[ ]other[ ]than|given[ ]by|in[ ]total|found[ ]to[ ]be|about|approximately|approx\.?|around|roughly|i[ ](?:think"
@@ -33,7 +33,7 @@ _BOUND = re.compile(
     r"(?:\b(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|bigger|other)[ ]than|at[ ](?:least|most)|up[ ]to|almost"
     r"|nearly|between|over"
     r"|under|above|below|from|either|close[ ]to|neither|except|without|one[ ]of|any[ ]of|both|half[ ]of|twice|double"
-    r"|square[ ]root[ ]of)"
+    r"|(?:square|cube)(?:[ ]root)?[ ]of|factorial[ ]of|log|ln|sin|cos|tan|exp)"
     r"|[<>\u2264\u2265\u00b1\u221a]|\\(?:leq?|geq?|lt|gt|pm))[ ]*(?:(?:a|the|about|approximately|around|roughly"
     r"|equal[ ]to)[ ]*)?[\s$({\\]*$",
     re.IGNORECASE,
@@ -69,15 +69,19 @@ _ALTERNATIVE = re.compile(
 _EITHER = re.compile(r"\W*either[ ]", re.IGNORECASE)
 _NEGATION = re.compile(r"(?:not|n't)\b[\s$(\\]*", re.IGNORECASE)
 _OPERATOR = re.compile(
-    r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|[+/](?=[ ]?[\d\\(a-z])|\\(?:pi|sqrt|times|cdot|frac|div)\b|[a-z]\b)"
+    r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|\+(?=[ ]?[\d\\(a-z])|/(?=[ ]?(?:[\d\\(]|[a-z]\b))|\\(?:pi|sqrt|times|cdot|frac"
+    r"|div)\b|[a-z]\b)"
 )
-_WORD = re.compile(r"\w+")
+_RUN = re.compile(r"\w+(?:[.,'_]\w+)*+")
 _UNIT_WORDS = re.compile(
-    r"[\s$)*\\\]}%\"'`]*(?:\\text\{)?(?:[ ]?(?!(?:is|are|was|were|has|have|had|can|will|do|does|did|be|been|gets?|so|then"
-    r"|but|maybe|perhaps|possibly|ish|or|seems?|looks?|appears?|sounds?|wrong|incorrect|false|too|not|no|works?|fails?|if|unless|only|provided|vs|than|when|that|which|who|might|may|could|would|should|possible|impossible|plausible"
-    r"|for[ ](?:some|others)|in[ ](?:some|most|other))\b)[A-Za-z\u00b0/-]+){0,4}"
+    r"[\s$)*\\\]}%\"'`]*+(?:\\text\{)?(?:[ ]?(?!(?:is|are|was|were|has|have|had|can|will|do|does|did|be|been|gets?|so|then"
+    r"|but|maybe|perhaps"
+    r"|possibly|ish|or|seems?|looks?|appears?|sounds?|wrong|incorrect|false|too|not|no|works?|fails?|if|unless|only|provided|vs|than|when|that"
+    r"|which|who|might|may|could|would|should|possible|impossible|plausible|for[ ](?:some|others)|in[ ](?:some|most|other))\b)"
+    r"[A-Za-z\u00b0/-]+[23]?|[ ]?[(\[][A-Za-z][A-Za-z -]{0,20}[)\]]){0,4}"
     r"(?<!\bof)(?<!\bthe)(?<!\bin)(?<!\band)(?<!\bto)[\s.!,;:)$*\\\]}\"'`]*"
 )
+"""What may follow a number and leave it as it is: what is counted or measured."""
 _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[A-Za-z ]*\]|\{[A-Za-z ]*\}")
 _RESULT = re.compile(r"[=\u2192\u21d2][ ]*(?=\S)")
 
@@ -184,7 +188,7 @@ def tokenize(text: str, start: int, end: int) -> list[Token]:
         scanned = scan_quantity(clause, index) if _may_begin(clause, index) else None
         if scanned is None:
             if text[index].isdigit():
-                run = _WORD.match(clause, index)
+                run = _RUN.match(clause, index)
                 index_end = run.end() if run else index + 1
                 tokens.append(Token(index, index_end, index_end, None, False))
                 index = index_end
@@ -218,6 +222,12 @@ def _clean_end(text: str, start: int, stop: int) -> tuple[bool, int]:
     follow = text[stop : stop + 1]
     if follow == "-" and text[stop + 1 : stop + 4].isalpha() and text[start].isalpha():
         return False, stop
+    if follow and follow in "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079":
+        return False, stop
+    if follow == "+" and not text[stop + 1 : stop + 3].strip()[:1].isalnum():
+        return False, stop
+    if text.startswith("ish", stop):
+        return False, stop + 3
     if follow.isalpha():
         tail = _ORDINAL.match(text, stop) or _GLUED_UNIT.match(text, stop)
         return (True, tail.end()) if tail and len(text[start:stop]) and tail.end() - stop != 1 else (False, stop)

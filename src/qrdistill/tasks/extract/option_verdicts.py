@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from qrdistill.tasks.extract.choice import read
-from qrdistill.tasks.extract.cues import is_unsure
+from qrdistill.tasks.extract.cues import MAX_CUES, is_unsure
 from qrdistill.tasks.extract.gated import Gated
 from qrdistill.tasks.extract.options import Options, label_pattern
 from qrdistill.tasks.extract.records import Reading, Statement, sentence_end
@@ -105,7 +105,7 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
     for naming in _of_labels(_NAMED_LAST, _NAMED_WORDS, options.labels).finditer(text, start, end):
         if not is_unsure(text, naming.start(), start):
             weak.append(Statement(*naming.span("label"), "conclusion", True))
-    for verdict in _VERDICT.finditer(text, start, end):
+    for verdict in list(_VERDICT.finditer(text, start, end))[-MAX_CUES:]:
         if text.startswith("?", sentence_end(text, verdict.end(), end)):
             continue
         span = _subject(text, max(start, verdict.start() - 160), verdict.start(), options)
