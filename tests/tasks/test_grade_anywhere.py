@@ -67,6 +67,11 @@ async def main():
     print(*alone)
 asyncio.run(main())
 """,
+    "the program ends in the middle of a question": """
+import threading
+threading.Thread(target=ask, args=(SLOW,), daemon=True).start()
+print(*verdicts())
+""",
     "fork": """
 import os
 before = verdicts()  # the parent has workers of its own when it forks
