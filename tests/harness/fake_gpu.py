@@ -128,6 +128,7 @@ def fake_gpu(patch: pytest.MonkeyPatch) -> Iterator[None]:
     from qrdistill.training import team
 
     patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "device_count", lambda: 1)
     patch.setattr(torch.cuda, "_lazy_init", lambda: None)
     torch._C._ensureCUDADeviceGuardSet()  # as for torch's own fake tensors, on a build without CUDA
     patch.setattr(team, "ThreadPoolExecutor", _Pool)

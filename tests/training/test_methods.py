@@ -60,7 +60,8 @@ def test_feature_peers_give_the_students_the_gradient_of_the_loss(toy_run):
     meeting = peers.meet(
         work, forwards, read_PS=everything, shared_P=everything[:, 0], generator=torch.Generator().manual_seed(0)
     )
-    terms, metrics = peers.teach(meeting, look(trainer.team, work, forwards, trainer.method, meeting), 0.5)
+    observations = look(trainer.team, work, forwards, trainer.method, meeting)
+    terms, metrics = peers.teach(meeting, observations, 0.5)
     hidden = [forward.hidden_ND.detach().requires_grad_() for forward in forwards]
     projected = [rows[meeting.row_CS[:, s]] @ peers.project_SDJ[s] for s, rows in enumerate(hidden)]
     gamma = competence(projected, peers.head_SJ, meeting.path_of_C).detach()
@@ -68,7 +69,7 @@ def test_feature_peers_give_the_students_the_gradient_of_the_loss(toy_run):
     wanted = torch.autograd.grad(0.5 * loss, hidden)
     for student, term in enumerate(terms):
         ours = torch.zeros_like(hidden[student])
-        value = term.add_gradients(students[student], forwards[student], ours)
+        value = term.add_gradients(students[student], forwards[student], observations[student], ours)
         assert torch.allclose(ours, wanted[student], atol=1e-7)
         assert value == pytest.approx(loss.item() / 2)
     assert {"peer/feature_cosine", "peer/feature_cosine_shuffled", "peer/feature_norm_ratio"} <= set(metrics)
