@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qrdistill.config import METHODS, load_recipe, validate
-from qrdistill.errors import DataError, ProviderError
+from qrdistill.errors import ProviderError
 from qrdistill.pipeline import run_pipeline
 from qrdistill.planning import plan, problems
 from qrdistill.tasks.datasets import DATASETS
