@@ -287,6 +287,8 @@ class _Turn:
             places = [place for place in places if place.source not in {"line", "lead"}]
         for place in reversed(places):
             found = self.read(place)
+            if isinstance(found, Refusal) and place.source == "predicate":
+                continue
             if found is not None and not self.is_denied(found.start):
                 return self.corrected(found)
         return None

@@ -280,7 +280,8 @@ def _is_named(text: str, start: int, tag: re.Match[str], written: dict[int, tupl
     is_spelled = len(tag.group().strip("[]() .!*_\n")) > len(label)
     lead = text[start : tag.start()].split()
     is_title = 0 < len(lead) <= 3 and lead[0][:1].isupper() and not _NO_NAME.search(" ".join(lead))
-    return is_spelled or any(options.labels[index] == label for index in written) or is_title
+    is_said = re.search(r"(?:\b(?:is|are|was|be|means)|\u2192|[:=])[ ]*$", text[start : tag.start()]) is not None
+    return is_spelled or is_said or any(options.labels[index] == label for index in written) or is_title
 
 
 def _discusses(text: str, stop: int, end: int, options: Options) -> bool:

@@ -79,7 +79,8 @@ _PICK = Gated(
     ("i ", "i'", "we ", "let", "my "),
     r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
     r"|am[ ]|have[ ])?(?:therefore[ ]|thus[ ]"
-    r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?|go(?:ing)?[ ]with"
+    r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?"
+    r"|go(?:ing)?[ ](?:with|for)"
     r"|went[ ]with|opt(?:ed)?[ ]for"
     r"|stick(?:ing)?[ ]with"
     r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"

@@ -70,6 +70,10 @@ _UNITS_ONLY = re.compile(
 _NAMED = re.compile(r"\s*(?:\\text\w*\{\s*)?(?:the[ ])?(?:final[ ])?answer(?:[ ]is\b|[ ]?:)[ :]*\}?", re.IGNORECASE)
 _NEGATED = re.compile(r"(?:not|n't|never|neither|cannot[ ]be)\b", re.IGNORECASE)
 _TURNED = re.compile(r"\b(?:but|rather|it's|it[ ]is|instead)\b(?![ ]of)[ ]*", re.IGNORECASE)
+_ONE_TERM = re.compile(
+    r"[\s$(]*(?:\\sqrt\s*\{?\d+\}?|\u221a\d+|sqrt\(\d+\)|\d+\s*(?:\^|\*\*)\s*\{?\d+\}?|\d+[\u00b2\u00b3]|\d+!)[\s$).]*"
+)
+"""A power, a root or a factorial that stands alone in a reply to a question for a number."""
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
     r"|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
@@ -131,18 +135,11 @@ def read(text: str, statement: Statement) -> Found:
 def read_number(text: str, statement: Statement) -> Found:
     r"""A number, or where a cue is followed by a formula that computes one ("$\sqrt{16}$", "2^5") that formula."""
     found = number.read(text, statement)
-    if isinstance(found, Reading) or statement.source not in {
-        "cue",
-        "conclusion",
-        "correction",
-        "boxed",
-        "tag",
-        "json",
-        "line",
-        "lead",
-        "bold",
-        "predicate",
-    }:
+    if isinstance(found, Reading) or statement.source in {"sentence", "emphasis", "pronoun"}:
+        return found
+    if statement.source in {"line", "lead", "bold", "predicate"} and not _ONE_TERM.fullmatch(
+        text, statement.start, statement.end
+    ):
         return found
     computed = read(text, statement)
     if (
@@ -277,6 +274,9 @@ def _alone(text: str, statement: Statement) -> Found:
     """A line or bold text that is a formula and nothing else."""
     value = text[statement.start : statement.end].strip(" ,;:!*_`\"'").rstrip(" .!")
     if statement.source == "predicate":
+        closed = re.search(r"\$|\\\)|\\\]", value)
+        if closed and _UNITS_ONLY.fullmatch(value, closed.end()):
+            value = value[: closed.start()].rstrip()
         value = _without_closer(value)
     start = text.index(value, statement.start) if value else statement.start
     opened = _OPEN.match(text, start)

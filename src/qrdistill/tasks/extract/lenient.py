@@ -128,10 +128,8 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
     reply = _REPLY.match(text, first, last) if kind == "choice" else None
     if reply and (_ASKED.search(text, 0, first) or _ONE_SIGN.fullmatch(text, reply.end(), last)):
         title = reply
-    if title is None and (parts := sentences(text, first, last)):
-        title = _TITLE.match(text, parts[-1].start, min(last, parts[-1].start + MAX_TITLE))
-        if title and kind in {"number", "math"} and not _RESULT_ROW.search(title.group()):
-            title = None
+    if title is not reply or reply is None:
+        title = _last_title(text, first, last, kind) or title
     if title and len(lines) > 1 and _TITLED_NUMBER.match(text, *lines[-2]) and not _RESULT_ROW.search(title.group()):
         title = None  # an entry of a list
     is_label = kind == "choice" and title and title.re is _TITLE and title.group().strip(" *_>#-").startswith("A:")
@@ -144,6 +142,16 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
             close = text.rindex("|", first, last)
             found.append(Statement(text.rindex("|", first, close) + 1, close, "line", True))
     return found
+
+
+def _last_title(text: str, first: int, last: int, kind: AnswerKind) -> re.Match[str] | None:
+    """The title of the last sentence of a line, if the line has several; of numbers only one that names a result."""
+    parts = sentences(text, first, last)
+    title = _TITLE.match(text, parts[-1].start, min(last, parts[-1].start + MAX_TITLE)) if len(parts) > 1 else None
+    if title and text[first:last].split()[0] == title.group().split()[0]:
+        return None  # an entry of a list
+    is_result = title and (kind not in {"number", "math"} or _RESULT_ROW.search(title.group()))
+    return title if is_result else None
 
 
 def last_conclusion(text: str, start: int, end: int) -> Statement | None:

@@ -249,6 +249,9 @@ def _before_rounding(text: str, start: int, end: int) -> int:
 def _after_equals(text: str, start: int, end: int) -> int:
     """Behind the last equals sign that a number follows, or `start`."""
     begin = start
+    aside = text.find("(", start, end)
+    if aside >= 0 and any(char.isdigit() for char in text[start:aside]):
+        end = aside  # "45 (check: 45 - 20 = 25)"
     for sign in _EQUALS.finditer(text, start, end):
         at = _skip(text, sign.end(), end)
         if at < end and scan_quantity(text[:end], at) is not None:

@@ -67,6 +67,7 @@ _NEXT_CLAUSE = re.compile(
 _CONDITIONAL = re.compile(
     r"\b(?:if|unless|suppose|assum\w+|whether|might|may|could|maybe|perhaps|while|although|though|were|had)\b", re.IGNORECASE
 )
+_OPEN_FORMULA = re.compile(rf"{_CONDITIONAL.pattern}|\b(?:or|not|let)\b|n't\b", re.IGNORECASE)
 _ASIDE = re.compile(
     r"(?:,?[ ]+\b(?:because|since|as|which|who|where|while|whereas|given|due[ ]to|so[ ]that|rather[ ]than|instead[ ]of|making"
     r"|considering|based[ ]on|according[ ]to|when|after|before"
@@ -127,10 +128,12 @@ def predicate(text: str, start: int, sentence: Sentence) -> tuple[int, int] | No
     aside = _ASIDE.search(text, links[0].end(), last)
     close = aside.start() if aside else last
     link = [link for link in links if link.end() < close or link is links[0]][-1]
-    if _OPEN.search(text, first, link.end()) or link.start() == first:
+    is_sign = not link.group()[0].isalpha() and link.group()[0] != "'"
+    is_open = _OPEN_FORMULA if is_sign else _OPEN
+    if is_open.search(text, first, link.end()) or link.start() == first:
         return None
     is_listing = _THERE.match(text, first, last) and not _IN_ALL.search(text, first, last)
-    if is_listing and "=" not in text[start:first]:
+    if is_listing and not is_sign and "=" not in text[start:first]:
         return None
     return link.end(), close
 
