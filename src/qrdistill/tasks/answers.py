@@ -18,6 +18,7 @@ from qrdistill.tasks.compare.quantity import equal, parse_quantity
 from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdicts, yesno
 from qrdistill.tasks.extract.corrections import corrections, second_thought, withdrawn
 from qrdistill.tasks.extract.cues import denied, picks
+from qrdistill.tasks.extract.doubt import is_doubted, offered
 from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
 from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement, sentence_end
@@ -54,20 +55,6 @@ _BETWEEN_BOXES = re.compile(
 _OPENED_BOX = re.compile(r"\\(?:boxed|fbox|framebox)[ ]*\{?[ ]*$")
 _DENIED_BOX = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)[\s$*\\(\[]*$", re.IGNORECASE)
 _ASKS = re.compile(r"[\s*_]*(?:is|was|could|would|does|do|did|isn't|might|may|can|are|if)\b", re.IGNORECASE)
-_OR = re.compile(
-    r"[\s\"'*)\]}$%]{0,12}(?:[ ][A-Za-z]{1,30}){0,2}[\s.,;:!?\u2026\u2014\u2013)\"'*-]{0,12}(?:\bor\b(?![ ]rather\b|[ ]so\b"
-    r"|[ ]else\b)|->"
-    r"|\u2192|(?<=[\s.,])(?:maybe|perhaps|possibly)\b)[ ,]*"
-    r"(?:(?:maybe|possibly|perhaps|else|even)[ ,]+)?",
-    re.IGNORECASE,
-)
-_BUT = re.compile(
-    r"[\s\"'*)\]}$%]{0,12}(?:[ ][A-Za-z]{1,30}){0,2}[,;.]?[ ]+(?:but|however|yet)[ ,]+(?:(?:in[ ]fact|actually|really"
-    r"|in[ ]reality)[ ,]+)?"
-    r"(?:it|that|this|the[ ](?:correct[ ]|right[ ]|real[ ]|true[ ]|actual[ ])?answer)(?:'s|[ ]is|[ ]was)(?:[ ](?:really"
-    r"|actually|in[ ]fact))?[ ]+",
-    re.IGNORECASE,
-)
 _LABELS: frozenset[AnswerKind] = frozenset({"choice", "yesno", "nli"})
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
@@ -151,11 +138,11 @@ class _Turn:
         return self.known[statement]
 
     def _read_bare(self, statement: Statement) -> Found:
-        for bare in without_tails(self.text, statement):
-            found = self._read(bare)
+        for place in (*without_tails(self.text, statement), statement):
+            found = self._read(place)
             if isinstance(found, Reading):
-                return found
-        return self._read(statement)
+                return None if is_doubted(self.text, statement, found, self.kind) else found
+        return found
 
     def _read(self, statement: Statement) -> Found:
         if self.kind == "choice":
@@ -216,15 +203,15 @@ class _Turn:
 
     def goes_on(self, found: Reading) -> Found:
         """A refusal where another answer is offered right behind ("42. Or 17."), that one where it replaces this one."""
-        turned = _BUT.match(self.text, found.end, self.end)
-        offered = turned or _OR.match(self.text, found.end, self.end)
-        if offered is None:
+        beside = offered(self.text, found.end, self.end)
+        if beside is None:
             return None
-        place = Statement(offered.end(), sentence_end(self.text, offered.end(), self.end), "correction", True)
-        other = self.read(place) if place.start < place.end else None
+        begin, is_replaced = beside
+        place = Statement(begin, sentence_end(self.text, begin, self.end), "correction", True)
+        other = self._read(place) if place.start < place.end else None
         if not isinstance(other, Reading) or _is_same(found.value, other.value):
             return None
-        return other if turned else Refusal("more than one answer is offered", found.start, other.end)
+        return other if is_replaced else Refusal("more than one answer is offered", found.start, other.end)
 
     def taken_back(self, found: Reading, end: int) -> Found:
         """A refusal where the answer is taken back right behind it, or what a later one replaces it by; None where it stands."""

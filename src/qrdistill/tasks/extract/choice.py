@@ -98,7 +98,7 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(
-    r"\b(?:but|except|almost|hardly|about|chapter|see|as|let|try|test|avoid|said|says|anything|everything|section|page|part|option|not|never|for|you|we|i|is|was|who|what)\b",
+    r"\b(?:but|except|almost|hardly|about|chapter|see|as|let|try|test|avoid|said|says|anything|everything|section|page|part|option|not|never|for|you|we|i|is|was|who|what|answer|reply|respond|by|tempted)\b",
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
@@ -106,7 +106,7 @@ _HYPOTHETICAL = re.compile(
     r"|please|choose|select"
     r"|pick|options?[ ]are|choices|people|some[ ]say|thinks?[ ]it|question|unsure|avoid|exclude|disagree|almost|hardly"
     r"|except|anything|everything|no[ ]way|in[ ]no|by[ ]no|said|says|say|told|mention\w*|thought|guess|claim|answered|wrote"
-    r"|wanted|going[ ]to)\b|\?",
+    r"|wanted|want|wish|tempted|going[ ]to)\b|\?",
     re.IGNORECASE,
 )
 _DENIED_LABEL = re.compile(
@@ -257,7 +257,8 @@ def _sentence(text: str, statement: Statement, options: Options) -> Found:
     closing = re.compile(_CLOSES_WITH.replace("LABEL", label_pattern(options.labels))).search(text, start, end)
     if closing and closing.group("label") in options.labels and not written and not _OR.search(text, start, end):
         return Reading(closing.group("label"), *closing.span("label"), False)
-    if not statement.is_exact:
+    opening = _MARKUP.match(text, start, end)
+    if not statement.is_exact or options.label_at(text, opening.end() if opening else start, end):
         return None
     claim = next(iter(written.values()))[0] if written else end
     we = _WE.match(text, start, claim)

@@ -55,7 +55,8 @@ _AFFIRMED = re.compile(
 
 _ENDS_IN_NO = re.compile(r"\b(?P<no>no|nope)[\s,.:;!\u2014\u2013*-]*$", re.IGNORECASE)
 _BARE = re.compile(
-    r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013\u2026-]*(?:(?:but|oh|ah|or)[, ]{1,2})?(?:(?:wait|hmm+|hold on|hang on|actually|oops"
+    r"[\s.,;:!)*_\"'$\\\]}\u2014\u2013\u2026-]*(?:(?:but|oh|ah|or)[, ]{1,2})?(?:(?:wait|hmm+|on second thoughts?"
+    r"|on reflection|hold on|hang on|actually|oops"
     r"|no|nope|let me (?:re-?\w+|double[- ]check|check|verify"
     r"|think)[^.!?\n]{0,40}(?<=[a-z]))[\s,.!?\u2026\u2014\u2013-]*){1,4}$",
     re.IGNORECASE,
@@ -90,7 +91,7 @@ def withdrawn(text: str, start: int, end: int, is_yesno: bool) -> int:
     So does a "yes", unless that is an answer itself.
     """
     bare = _BARE.match(text, start, end)
-    if bare and re.search(r"wait|hmm|hold|hang|actually|oops|\bno", bare.group(), re.IGNORECASE):
+    if bare and re.search(r"wait|hmm|second|reflection|hold|hang|actually|oops|\bno", bare.group(), re.IGNORECASE):
         return end
     found = _WITHDRAWAL.match(text, start, end)
     if found is None or any(

@@ -21,7 +21,8 @@ _ADJECTIVE = (
     r"|corrected|updated|new|ultimate|actual|true|short|full|closest|logical|appropriate|intended|expected|proper|likely|real|own)"
 )
 _QUALIFIER = (
-    r"(?:[ ]?\([^()\n]{0,40}\)|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice|option|letter|now|then"
+    r"(?:[ ]?\([^()\n]{0,40}\)|[ ]?#?\d{1,2}(?=[ ]?[:=])|,[ ][^.,;:?!\n]{1,30},|[ ](?:to|for|of|in|here|from|among|choice"
+    r"|option|letter|now|then"
     r"|therefore|thus|by|that|which|i|we|you|given|based)\b[^.:;=?!\n$]{0,60}?)?"
 )
 _COPULA = (
@@ -78,16 +79,17 @@ _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n
 _PICK = Gated(
     ("i ", "i'", "we ", "let", "my "),
     r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
-    r"|am[ ]|have[ ])?(?:therefore[ ]|thus[ ]"
+    r"|am[ ](?:inclined[ ]to[ ])?|have[ ]|inclined[ ]to[ ])?(?:therefore[ ]|thus[ ]"
     r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?"
     r"|go(?:ing)?[ ](?:with|for)"
     r"|went[ ]with|opt(?:ed)?[ ]for"
-    r"|stick(?:ing)?[ ]with"
-    r"|answer|agree[ ]with|settle[ ]on|conclude[ ]with|guess(?:ing)?|bet[ ]on|lean(?:ing)?[ ](?:towards?|to)|say"
+    r"|stick(?:ing)?[ ](?:with|to)"
+    r"|answer(?:[ ]with)?|agree[ ]with|settle[ ]on|conclude[ ]with|guess(?:ing)?|bet[ ]on|(?:am[ ])?confident[ ]in"
+    r"|lean(?:ing)?[ ](?:towards?|to)|say"
     r"|submit)(?::|[ ])"
     r"|my[ ](?:best[ ]|educated[ ]|final[ ]|own[ ])?(?:guess|pick|choice|bet|gut(?:[ ]feeling)?|instinct|intuition|vote"
-    r"|selection|estimate|prediction)"
-    r"(?:[ ](?:is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
+    r"|selection|estimate|prediction|money)"
+    r"(?:[ ](?:is[ ]on|is|says|would[ ]be|goes[ ]to|remains|tells[ ]me)\b|[ ]?:)[ ]?)",
     re.IGNORECASE,
 )
 _HELD = Gated(
@@ -122,7 +124,8 @@ _NO_CLAIM_WORDS = (
 )
 _NOT_ASSERTED = Gated(
     _NO_CLAIM_WORDS,
-    r"\b(?:if|whether|unless|suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]|your[ ]|our[ ]"
+    r"\b(?:if|whether|unless|(?<!\bi )suppose|supposing|assume|assuming|imagine|why|how)(?:[ ]that)?[ ](?:the[ ]|my[ ]"
+    r"|your[ ]|our[ ]"
     r"|its[ ]|this[ ])?$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
     r"|suggest|imply|accept|clear|certain|convinced|confident|positive|sure|true|possible|the[ ]case)\b[^.;:!?\n]{0,30}$"

@@ -76,7 +76,7 @@ _ONE_TERM = re.compile(
 """A power, a root or a factorial that stands alone in a reply to a question for a number."""
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
-    r"|the[ ]following|shown|correct|wrong|found|obtained|below|above)\b",
+    r"|the[ ]following|given|stated|provided|here|shown|correct|wrong|found|obtained|below|above)\b",
     re.IGNORECASE,
 )
 
@@ -185,6 +185,8 @@ def _segments(text: str, start: int, end: int) -> list[tuple[int, int, int]]:
 def _joined(text: str, content: tuple[int, int, int], end: int, is_strict: bool) -> Found:
     """The formula at the head of a clause, with those joined to it."""
     start, close, after = content
+    if re.compile(r"[ ]?/[ ]?[$\\\d(]").match(text, after):
+        return Refusal("more than one answer is stated", start, end)
     parts = [text[start:close].strip()]
     while (join := _JOIN.match(text, after)) is not None:
         opened = _OPEN.match(text, join.end())
@@ -233,6 +235,8 @@ def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     value = value.rstrip("}") if value.count("}") > value.count("{") else value
     if not value:
         return None
+    if _is_cut_off(value):
+        return None
     if is_formula(value):
         return Reading(value, start, start + len(text[start:close].rstrip()), statement.source == "cue")
     if _DATE.match(value) and statement.source == "cue":
@@ -263,6 +267,15 @@ def _without_closer(value: str) -> str:
     return value
 
 
+def _is_cut_off(value: str) -> bool:
+    """Whether a formula breaks off: a bracket that never closes, an operator with nothing behind it."""
+    return (
+        value.count("(") > value.count(")") + value.count("]")
+        or value.count("{") > value.count("}")
+        or value[-1:] in {"=", "+", "*", "^", "/"}
+    )
+
+
 def is_formula(value: str) -> bool:
     """Whether a text holds nothing but mathematics (functions and units included)."""
     return not _WORDS.search(_FUNCTION.sub(" ", value)) and any(
@@ -283,7 +296,7 @@ def _alone(text: str, statement: Statement) -> Found:
     if opened and (content := _formula(text, opened)) is not None:
         is_whole = _UNITS_ONLY.fullmatch(text, content[2], statement.end)
         return Reading(text[content[0] : content[1]].strip(), content[0], content[1], False) if is_whole else None
-    if not value or not is_formula(value) or re.match(r"(?:step\b|\d{1,2}[.)]$)", value, re.IGNORECASE):
+    if not value or not is_formula(value) or _is_cut_off(value) or re.match(r"(?:step\b|\d{1,2}[.)]$)", value, re.IGNORECASE):
         return None
     if any(char.isdigit() for char in value) or "=" in value:
         return Reading(value, start, start + len(value), False)

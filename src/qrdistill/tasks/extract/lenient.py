@@ -34,11 +34,13 @@ _PRONOUN = re.compile(
 )
 _ADVERB = re.compile(
     r"[\s*_]*(?:clearly|obviously|definitely|probably|certainly|surely|evidently|naturally|undoubtedly|(?:most|very)[ ]\w+ly"
-    r"|all[ ]things[ ]considered|after[ ]all|on[ ]balance|in[ ]short|in[ ]other[ ]words|by[ ]\w+(?:[ ]of[ ]\w+)?"
+    r"|all[ ]things[ ]considered|after[ ]all|on[ ]balance|in[ ]short|in[ ]other[ ]words|long[ ]story[ ]short|all[ ]in[ ]all"
+    r"|in[ ]sum|in[ ]brief|to[ ]be[ ](?:precise|exact|clear)|from[ ](?:here|this|the[ ]above)"
+    r"|namely|precisely|exactly|simply|just|only|specifically|finally|lastly|by[ ]\w+(?:[ ]of[ ]\w+)?"
     r"|i[ ](?:think|believe|guess|suppose|reckon)(?:[ ]that)?)\b[ ,:]+",
     re.IGNORECASE,
 )
-_ARROW = r"[\s*_#-]*(?:=>|->|\u2192|\u21d2|\u2234)[\s*_]*"
+_ARROW = r"[\s*_#-]*(?:={0,3}>|-{1,3}>|=|\u2192|\u21d2|\u2234)[\s*_]*"
 _NO_TITLE = (
     r"(?:note|examples?|e\.g|for[ ]example|options(?=[ ]?:)|possible|choices|candidates?|hint|given|known|let|where|question"
     r"|problem|q|premise|hypothesis|context|source|references?"
@@ -55,6 +57,8 @@ _ASIDE_LINE = re.compile(rf"[\s*_>#-]*{_NO_TITLE}[^:\n]{{0,40}}:|[\s*_>#-]*(?:fo
 _BULLET = re.compile(r"\s*(?:(?:[-*\u2022+\u2013\u2014]|>{1,3}|#{1,6}|\d{1,2}\))[ ]+)*")
 _ASKED = re.compile(r"(?:^|\n)\W{0,4}(?:q|question)\b[^\n:]{0,8}:", re.IGNORECASE)
 _REPLY = re.compile(r"[\s*_>#-]*A[ ]?:[ ]*")
+_ASKED_LINE = re.compile(r"[^.!?]*\?[\s*_\"')]*")
+"""A line that is one question."""
 _ONE_SIGN = re.compile(r"\W{0,4}\w\W{0,6}")
 _RESULT_ROW = re.compile(
     r"answer|total|result|final|sum\b|label|verdict|overall|altogether|combined|remaining|left\b|difference|average|profit|correct|conclusion|so\b|therefore",
@@ -124,6 +128,7 @@ def _lines(text: str, start: int, end: int, kind: AnswerKind) -> list[Statement]
         Statement(lead_start, min(lead_end, lead_start + MAX_CLAUSE), "lead"),
         Statement(max(first, last - MAX_CLAUSE), last, "line"),
     ]
+    found = [place for place in found if not _ASKED_LINE.fullmatch(text, place.start, place.end)]
     title = _TITLE.match(text, first, min(last, first + MAX_TITLE))
     reply = _REPLY.match(text, first, last) if kind == "choice" else None
     if reply and (_ASKED.search(text, 0, first) or _ONE_SIGN.fullmatch(text, reply.end(), last)):

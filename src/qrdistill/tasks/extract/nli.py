@@ -50,7 +50,7 @@ _SAID = {
     rf"|but|pair|case|relation\w*|label"
     r"|answer|category|class)\b))|inconclusive|undetermined|indeterminate|not[ ]enough[ ]information|(?:may"
     r"|might)[ ]or[ ](?:may|might)[ ]not\b"
-    r"|not[ ]necessarily[ ](?:true|false|the[ ]case|follow\w*|entail\w*|implied)|can(?:not|'t|[ ]not)[ ]be[ ](?:determined"
+    r"|not[ ]necessarily[ ](?:true|false|the[ ]case|follow\w*|entailed|implied)|can(?:not|'t|[ ]not)[ ]be[ ](?:determined"
     r"|inferred|concluded|verified)",
 }
 _SAY = re.compile("|".join(rf"(?P<{label}>\b(?:{words}))" for label, words in _SAID.items()), re.IGNORECASE)

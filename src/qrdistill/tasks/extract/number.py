@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -68,6 +69,15 @@ _ALTERNATIVE = re.compile(
 )
 _EITHER = re.compile(r"\W*either[ ]", re.IGNORECASE)
 _NEGATION = re.compile(r"(?:not|n't)\b[\s$(\\]*", re.IGNORECASE)
+_WHEREABOUTS = re.compile(
+    r"(?:[ ][A-Za-z-]+){0,4}[ ](?:in|for|per|on|at|after|over|during|within|every|by)[ ](?:(?:the|a|an|all|each|about|those"
+    r"|these|first|last|next|her|his|their)[ ])?\$?",
+    re.IGNORECASE,
+)
+"""Between a number and one that only says where or when: "220 eggs in 5 boxes"."""
+_COUNTED_THERE = re.compile(
+    r"\bthere[ ](?:are|is|were|was|will[ ]be)[ ](?:(?:a[ ]total[ ]of|exactly|now|only|still)[ ])?$", re.IGNORECASE
+)
 _OPERATOR = re.compile(
     r"[ ]?(?:[!^*\u00d7\u00b7\u221a\u03c0]|\+(?=[ ]?[\d\\(a-z])|/(?=[ ]?(?:[\d\\(]|[a-z]\b))|\\(?:pi|sqrt|times|cdot|frac"
     r"|div)\b|[a-z]\b)"
@@ -333,8 +343,13 @@ def _after_not(text: str, tokens: list[Token]) -> Found:
 def _single(text: str, start: int, tokens: list[Token]) -> Found:
     """The one number of a clause that does not begin with it."""
     first = tokens[0]
-    if first.quantity is None or any(token.quantity is None or not equal(first.quantity, token.quantity) for token in tokens[1:]):
+    if first.quantity is None:
         return None
+    for before, token in itertools.pairwise(tokens):
+        is_same = token.quantity is not None and equal(first.quantity, token.quantity)
+        is_place = _COUNTED_THERE.search(text, start, first.start) and _WHEREABOUTS.fullmatch(text, before.end, token.start)
+        if not is_same and not is_place:
+            return None
     lead = text[start : first.start]
     if _NOT.search(lead):
         return None

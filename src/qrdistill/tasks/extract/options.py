@@ -12,7 +12,7 @@ from typing import NamedTuple
 from qrdistill.tasks.compare.quantity import equal, parse_quantity
 
 CONNECTIVE = (
-    r"(?:because|since|as|which|due|given|based|according|so|where|while|whereas|rather|instead|but|if|with|for|in|on|from|here|that|who|not|by|than|also|would|"
+    r"(?:because|depending|remains?|since|as|which|due|given|based|according|so|where|while|whereas|rather|instead|but|if|with|for|in|on|from|here|that|who|not|by|than|also|would|"
     r"is|was|being|and|or|to|most|likely|probably|clearly|definitely|obviously|certainly|right|correct|best|at|after|again|indeed|over|when|therefore|thus|hence|although|though|it|this|these|they|he|she|we|you|i|the)"
 )
 """Words that may follow an answer without making it a different phrase ("B because", "Paris, which")."""

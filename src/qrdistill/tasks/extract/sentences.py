@@ -36,7 +36,7 @@ _OPEN = re.compile(
     r"\b(?:if|whether|unless|suppose|let|assume|assuming|let's|need|should(?![ ]be\b)|could|might|may|maybe|perhaps|possibly"
     r"|want|wonder|wondering|consider|find|calculate"
     r"|compute|determine|figure|check|verify|how|what|why|doubt|unclear|unknown|unsure|uncertain|cannot|can't|not|never|no"
-    r"|nor|neither|either|or|without|except|hardly|guess(?=[ ]the)|often|commonly|widely|claimed"
+    r"|nor|neither|either|or|without|except|hardly|guess(?=[ ]the)|possible|conceivable|often|commonly|widely|claimed"
     r"|example|mentions?|mentioned|says|said|stated|asks|asked|asking|question|problem|puzzle|text|passage|story|chapter|page"
     r"|section|imagine|please|respond|reply|show|prove|tempting|mistake|(?:have|has|had|want|wants|going"
     r"|supposed)[ ]to(?![ ]be\b))\b|n't\b|\?"

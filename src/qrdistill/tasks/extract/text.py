@@ -35,6 +35,7 @@ _THINK_CLOSE = re.compile(
     re.IGNORECASE,
 )
 _LINE_BREAK = re.compile(r"<br[ ]?/?>", re.IGNORECASE)
+_SMILEY = re.compile(r"(?<![^\s.!])[:;]-?[)(D](?![^\s])")
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,80}>>")
 
 
@@ -63,6 +64,8 @@ def view(response: str) -> View:
             kept = _hide_thinking(response)
         shift = len(response) - MAX_CHARS
         kept = kept[shift:]
+    if "\r" in kept or "\t" in kept:
+        kept = kept.replace("\r\n", " \n").replace("\r", "\n").replace("\t", " ")
     origin: Sequence[int] = ()
     if not kept.isascii():
         kept, origin = _plain(kept)
@@ -71,6 +74,8 @@ def view(response: str) -> View:
         if "<<" in kept:
             kept = _CALCULATOR.sub(lambda found: " " * len(found.group()), kept)
         kept = _LINE_BREAK.sub(lambda found: "\n".ljust(len(found.group())), kept)
+    if ":" in kept or ";" in kept:
+        kept = _SMILEY.sub(lambda found: " " * len(found.group()), kept)
     return View(kept, origin, shift)
 
 
@@ -136,7 +141,9 @@ _REMOVED = frozenset(
 )
 TICK, CROSS = "\u2713", "\u2717"
 _MADE_PLAIN |= dict.fromkeys("\u2705\u2714\u2611\U0001f5f8", TICK) | dict.fromkeys("\u274c\u2718\u2716\u274e", CROSS)
-_MADE_PLAIN |= dict.fromkeys(map(chr, [0x2794, *range(0x2798, 0x27B0), *range(0x27B1, 0x27BF), 0x27F6]), "\u2192")
+_MADE_PLAIN |= dict.fromkeys(
+    map(chr, [0x27F9, 0x27F6, 0x21D2, 0x2794, *range(0x2798, 0x27B0), *range(0x27B1, 0x27BF), 0x27F6]), "\u2192"
+)
 _KEPT_SYMBOLS = frozenset("\u00b0\u2713\u2717\u00a9\u00ae")
 
 

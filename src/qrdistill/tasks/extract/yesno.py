@@ -53,7 +53,7 @@ _JUDGED = re.compile(
 _RELATED = re.compile(
     r"\b(?:if|whether|or|unless|said|says?|asks?|asked|votes?|voted|respond|reply|question|maybe|perhaps|might|could|show"
     r"|prove|have[ ]to|find[ ]out|need[ ]to|(?:others|people|some|many)[ ]claim|claimed|believed?|thinks?|often|commonly"
-    r"|assumed|no[ ]way|recall|was[ ]wrong)\b",
+    r"|assumed|no[ ]way|recall|wish|want|was[ ]wrong)\b",
     re.IGNORECASE,
 )
 _ALONE = re.compile(
