@@ -208,7 +208,9 @@ class _Turn:
             return None
         begin, is_replaced = beside
         place = Statement(begin, sentence_end(self.text, begin, self.end), "correction", True)
-        other = self._read(place) if place.start < place.end else None
+        if place.start >= place.end:
+            return None
+        other = self._read(place) if self.text.startswith("?", place.end) else self.read(place)
         if not isinstance(other, Reading) or _is_same(found.value, other.value):
             return None
         return other if is_replaced else Refusal("more than one answer is offered", found.start, other.end)
