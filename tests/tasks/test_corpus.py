@@ -135,3 +135,23 @@ def test_the_span_is_where_the_answer_was_read(row):
         assert 0 <= found.start < found.end <= len(row.response)
     if found.is_strict:
         assert found.extracted
+
+
+@pytest.mark.parametrize(
+    ("kind", "response", "extracted", "strict"),
+    [
+        ("number", "The answer is 5.", "5", "5"),
+        ("number", "The answer is 5. Wait, it should be 6.", "6", "5"),
+        ("number", "2 * 3 = 6. So it makes 6.", "6", ""),
+        ("number", "The answer is about 6.", "6", ""),
+        ("yesno", "Answer: yes", "yes", "yes"),
+        ("yesno", "Yes, it floats.", "yes", ""),
+        ("nli", "The answer is neutral.", "neutral", "neutral"),
+        ("nli", "The premise contradicts the hypothesis.", "contradiction", ""),
+        ("math", "\\boxed{2}", "2", "2"),
+    ],
+)
+def test_strict_and_lenient_readings_are_both_kept(kind, response, extracted, strict):
+    gold = {"number": "6", "yesno": "yes", "nli": "neutral", "math": "2"}[kind]
+    found = grade_response(kind, gold, None, response)
+    assert (found.extracted, found.strict, found.is_strict) == (extracted, strict, extracted == strict)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qrdistill.tasks.compare.quantity import equal, parse_quantity
 from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdicts, yesno
@@ -87,7 +87,7 @@ def extract(kind: AnswerKind, choices: Choices, response: str) -> Found:
     raw_start, raw_end = plain.raw_span(first, last)
     if isinstance(found, Refusal):
         return Refusal(found.reason, raw_start, raw_end)
-    return Reading(found.value, raw_start, raw_end, found.is_strict)
+    return Reading(found.value, raw_start, raw_end, found.is_strict, found.strict)
 
 
 @dataclass(slots=True)
@@ -126,10 +126,16 @@ class _Turn:
             if isinstance(found, Reading):
                 if statement.is_conditional and self.kind in _LABELS:
                     return Refusal("the answer is stated under a condition", found.start, found.end)
-                return self.final(found, statements, index)
+                final = self.final(found, statements, index)
+                return replace(final, strict=self.strictly(final, statements)) if isinstance(final, Reading) else final
             if found is not None:
                 return found
         return self.leniently(self.start)
+
+    def strictly(self, final: Reading, statements: list[Statement]) -> str:
+        """What the asked-for form alone says."""
+        readings = (final, *(self.read(statement) for statement in reversed(statements)))
+        return next((reading.value for reading in readings if isinstance(reading, Reading) and reading.is_strict), "")
 
     def read(self, statement: Statement) -> Found:
         """What a place says, or what it says but for remarks around the answer ("42, not 17", "42. That's my answer")."""

@@ -33,13 +33,12 @@ GRADER_VERSION = "3"
 Choices = Sequence[tuple[str, str]] | None
 
 KINDS = ("choice", "yesno", "nli", "number", "math")
-_YESNO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_YESNO = {"yes": "yes", "y": "yes", "true": "yes", "no": "no", "n": "no", "false": "no"}
 _NLI = {
-    "entailment": "entailment", "entails": "entailment", "true": "entailment", "yes": "entailment", "e": "entailment",
-    "contradiction": "contradiction", "contradicts": "contradiction", "false": "contradiction", "no": "contradiction",
-    "c": "contradiction",
-    "neutral": "neutral", "neither": "neutral", "maybe": "neutral", "n": "neutral",
-}  # fmt: skip
+    **dict.fromkeys(("entailment", "entails", "entailed", "true", "yes", "e"), "entailment"),
+    **dict.fromkeys(("contradiction", "contradicts", "contradictory", "false", "no", "c"), "contradiction"),
+    **dict.fromkeys(("neutral", "neither", "unknown", "undetermined", "inconclusive", "maybe", "n"), "neutral"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +52,8 @@ class Grade:
     reason: str = ""
     is_strict: bool = False
     """True when the answer was explicitly stated in the asked-for form, False when lenient rules were needed."""
+    strict: str = ""
+    """What the asked-for form alone says: `extracted` if `is_strict`, else what an earlier statement in that form said."""
 
 
 def grade(*, kind: AnswerKind, gold: str, choices: Choices, response: str) -> Verdict:
@@ -126,6 +127,7 @@ def grade_response(kind: AnswerKind, gold: str, choices: Choices, response: str)
         end=found.end,
         reason=reason,
         is_strict=found.is_strict,
+        strict=found.strict,
     )
 
 

@@ -17,7 +17,7 @@ import re
 from typing import NamedTuple
 
 from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
-from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
+from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
 _FILLER = re.compile(
@@ -301,7 +301,7 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
         text[first.start : first.value_end].strip(),
         first.start,
         first.value_end,
-        is_strict and not first.is_word and not _APPROXIMATE.search(lead),
+        is_strict and statement.source in EXPLICIT and not first.is_word and not _APPROXIMATE.search(lead),
     )
 
 

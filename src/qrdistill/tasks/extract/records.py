@@ -48,6 +48,8 @@ class Reading:
     start: int
     end: int
     is_strict: bool
+    strict: str = ""
+    """The last answer in the asked-for form; this one if it is in that form, another (or none) where lenient rules decided."""
 
 
 @dataclass(frozen=True, slots=True)

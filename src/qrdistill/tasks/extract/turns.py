@@ -46,7 +46,7 @@ _TURN = Gated(
     r"|(?<=[.!?)*])[ ]{1,2}(?:(?P<inline>Q|Question)|(?P<talks>User|Human))[ ]?(?:\d{1,3})?:",
     re.IGNORECASE,
 )
-_END = re.compile(r"[ \t\n]{0,8}(?:\[END\]|<END>|\#{3}|\bEND)\s*$")
+_END = ("[END]", "<END>", "###", " END", "\nEND")
 """What some models write when they are done."""
 _USER = ("chat", "special", "gemma", "speaks", "talks")
 _QUESTION = ("asks", "heading", "goes_on", "which", "numbered", "inline")
@@ -60,8 +60,8 @@ _REPLY = re.compile(
 def segments(text: str) -> list[tuple[int, int]]:
     """Spans of the turns that may hold the reply: the first one that states an answer does."""
     spans, start, role = [], 0, ""
-    closed = _END.search(text)
-    text = text[: closed.start()] if closed else text
+    bare = text.rstrip()
+    text = next((bare.removesuffix(mark) for mark in _END if bare.endswith(mark)), text)
     for turn in [*_TURN.finditer(text, 0, len(text)), None]:
         end = turn.start() if turn else len(text)
         begin = _reply_begin(text, start, end, role)
