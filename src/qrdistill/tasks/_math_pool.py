@@ -193,6 +193,7 @@ class _Pool:
         self.changed = threading.Condition()
         self.idle: list[_Worker] = []
         self.all: weakref.WeakSet[_Worker] = weakref.WeakSet()
+        self.is_closed = False
 
     def ask(self, question: bytes, engine: Engine) -> tuple[bool, bool]:
         """An answer; a question whose worker was ended by something else than a limit is asked once more."""
@@ -202,6 +203,8 @@ class _Pool:
             try:
                 return worker.ask(question, engine)
             except _Ended as end:
+                if self.is_closed and threading.current_thread().daemon:
+                    raise SystemExit from None  # the program has ended; a thread it leaves behind ends without a word
                 ended = str(end)
             finally:
                 self._give_back(worker)
@@ -228,8 +231,12 @@ class _Pool:
             self.changed.notify()
 
     def close(self) -> None:
+        """End the processes. Their sockets stay open: a daemon thread may be reading one, and then sees its end."""
+        self.is_closed = True
         for worker in list(self.all):
-            worker.kill()
+            if worker.process is not None:
+                worker.process.kill()
+                worker.process.wait()
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's workers without touching them."""
