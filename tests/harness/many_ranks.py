@@ -44,8 +44,11 @@ def train_with(size: int, folder: Path, *, plant: str = "") -> list[Ended]:
     for rank in ranks:
         rank.start()
     at_s = [0.0] * size
-    while not all(at_s) and (gone := wait([rank.sentinel for rank in ranks if rank.is_alive()], timeout=WAIT_S)):
-        at_s = [time.monotonic() if rank.sentinel in gone else at for rank, at in zip(ranks, at_s, strict=True)]
+    while not all(at_s):  # a rank may end between two waits: ask for every one whose end has not been noted
+        gone = wait([rank.sentinel for rank, at in zip(ranks, at_s, strict=True) if not at], timeout=WAIT_S)
+        if not gone:
+            break
+        at_s = [at or (time.monotonic() if rank.sentinel in gone else 0.0) for rank, at in zip(ranks, at_s, strict=True)]
     for rank in ranks:
         rank.kill()
         rank.join()

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +58,26 @@ class Lifeline:
         """Why this process has to stop, once a rank is gone."""
         self._connections = dict(connections)
         self._left, self._lost = threading.Event(), threading.Event()
+        self._leaving = threading.Lock()
+        """Once the main thread has held it to leave, nothing interrupts it any more."""
         self._gone: set[int] = set()
         """Ranks that have said why they leave."""
-        for connection in connections.values():
+        self._selector = selectors.DefaultSelector()
+        for other, connection in connections.items():
             _watch(connection)
+            self._selector.register(connection, selectors.EVENT_READ, other)
         self._thread = threading.Thread(target=self._listen, name="lifeline", daemon=True)
         self._thread.start()
 
     def leave(self, *, is_finished: bool) -> None:
         """Say goodbye and stop listening; where the work is not finished the others stop as well."""
-        self._left.set()
+        with self._leaving:
+            self._left.set()
         self._tell("bye" if is_finished else "stop")
+        for connection in self._connections.values():
+            with suppress(OSError):  # it is gone already
+                connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that listens
+        self._thread.join()
         for connection in self._connections.values():
             connection.close()
 
@@ -86,9 +96,7 @@ class Lifeline:
     def _listen(self) -> None:
         heard = dict.fromkeys(self._connections, b"")
         parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else 0
-        with selectors.DefaultSelector() as selector:
-            for rank, connection in self._connections.items():
-                selector.register(connection, selectors.EVENT_READ, rank)
+        with self._selector as selector:
             while selector.get_map() and not self._left.is_set():
                 if parent and os.getppid() != parent:
                     self._end("torchrun has ended")
@@ -126,7 +134,10 @@ class Lifeline:
         self._lost.set()
         if self._left.wait(self.grace_s / 5):
             return
-        _thread.interrupt_main()
+        with self._leaving:
+            if self._left.is_set():
+                return
+            _thread.interrupt_main()
         if not self._left.wait(self.grace_s * 4 / 5):
             print(f"qrdistill: {self.loss}", file=sys.stderr, flush=True)
             os._exit(PausedError.exit_code)

@@ -271,8 +271,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield ranks
         lifeline.leave(is_finished=True)
     except BaseException as error:
-        loss = _loss(lifeline, error)
-        lifeline.leave(is_finished=False)
+        loss = _leave(lifeline, error)
         if loss is not None:
             raise loss from error
         raise
@@ -281,8 +280,14 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _loss(lifeline: Lifeline, error: BaseException) -> QRDistillError | None:
-    """The rank that is lost, if that is what the error is about."""
-    if isinstance(error, RuntimeError):  # a collective may fail a moment before the lifeline tells why
-        lifeline.wait_for_loss(GRACE_S)
+def _leave(lifeline: Lifeline, error: BaseException) -> QRDistillError | None:
+    """Leave the ranks after an error; the rank that is lost, if that is what the error is about."""
+    try:
+        if isinstance(error, RuntimeError):  # a collective may fail a moment before the lifeline tells why
+            lifeline.wait_for_loss(GRACE_S)
+        lifeline.leave(is_finished=False)
+    except KeyboardInterrupt:
+        if lifeline.loss is None:
+            raise
+        lifeline.leave(is_finished=False)  # the interrupt was the lifeline's own, and came when this thread was leaving already
     return lifeline.loss if isinstance(error, RuntimeError | KeyboardInterrupt) else None
