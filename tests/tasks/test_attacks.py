@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.clock import slowdown
 from qrdistill.tasks import grade_response
 from qrdistill.tasks.verify import Grade
 from tasks.adversarial import PAYLOADS, Attack, attacks, bombs, payloads
@@ -23,14 +24,6 @@ def timed(attack: Attack) -> tuple[Grade, float]:
     begun_s = time.perf_counter()
     grade = grade_response(**attack.arguments())
     return grade, time.perf_counter() - begun_s
-
-
-def slowdown() -> float:
-    """By how much other work stretches a plain loop on this machine just now."""
-    begun_s, used_s = time.perf_counter(), time.process_time()
-    while time.process_time() - used_s < 0.2:
-        pass
-    return max(1.0, (time.perf_counter() - begun_s) / 0.2)
 
 
 @pytest.mark.timeout(3000)

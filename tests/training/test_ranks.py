@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tests.recipes import toy_recipe
 from tests.training.test_resume import outcome
 
+from harness.clock import slowdown
 from harness.many_ranks import Ended, train_with
 from qrdistill.store import Run
 from qrdistill.training import loop
@@ -140,7 +141,7 @@ def test_a_dead_rank_ends_the_others_with_one_sentence(toy_run, plant):
             (sentence,) = complaints(ended[rank])
             assert f"rank {victim} of 3 has died" in sentence
             assert f"rank {rank} stops too" in sentence
-            assert ended[rank].at_s - ended[victim].at_s < 15
+            assert ended[rank].at_s - ended[victim].at_s < 15 * slowdown()
 
 
 def test_a_rank_that_stops_for_a_reason_of_its_own_names_it_and_the_others_stop(toy_run):
