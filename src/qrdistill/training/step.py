@@ -70,9 +70,9 @@ class StepKnobs:
     is_first_sight: bool
     """Whether no path of the step was trained on before."""
     is_open_S: Sequence[bool]
+    """Whether each student still has budget to train."""
     tokens_left_S: Sequence[int] = ()
     """Label tokens each student may still train on; empty: no limit."""
-    """Whether each student still has budget to train."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
