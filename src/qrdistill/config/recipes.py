@@ -131,12 +131,16 @@ def validate(tree: Mapping[str, Any], *, where: str = "the recipe") -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        problems = "; ".join(_explain(problem, tree) for problem in error.errors())
+        found = error.errors()
+        inside = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+        # A list loses the entries that do not fit, and is then too short: one cause, told once.
+        causes = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inside]
+        problems = "; ".join(_explain(problem, tree) for problem in causes)
         raise ConfigError(f"{where}: {problems}") from error
 
 
 def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
-    location = _location(problem["loc"], tree)
+    location = _location(problem["loc"], tree, is_missing=problem["type"] == "missing")
     if problem["type"] == "extra_forbidden":
         name = str(problem["loc"][-1])
         return f"unknown key {location!r}{suggest(name, sorted(_field_names(Config) - {name}))}"
@@ -151,19 +155,22 @@ def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
     if problem["type"] == "value_error":  # a validator of ours: already a sentence
         return f"{location or 'the recipe'}: {problem['ctx']['error']}"
     found = problem["input"]
+    if problem["type"] == "too_short":
+        least = problem["ctx"]["min_length"]
+        return f"{location}: found {len(found)} entries, expected at least {least}; add what is missing"
     if isinstance(found, Mapping | list | tuple):  # what stands inside may be a pasted key
         return f"{location or 'the recipe'}: {problem['msg']} (found {len(found)} entries)"
     return f"{location or 'the recipe'}: {problem['msg']} (found {found!r:.80})"
 
 
-def _location(parts: tuple[int | str, ...], tree: Any) -> str:
+def _location(parts: tuple[int | str, ...], tree: Any, *, is_missing: bool) -> str:
     """Where in the recipe a problem is; pydantic's names of union members, which stand in no recipe, are left out."""
     shown = []
     for position, part in enumerate(parts):
         is_inside = (isinstance(tree, Mapping) and part in tree) or (isinstance(tree, list | tuple) and isinstance(part, int))
         if is_inside:
             tree = tree[part] if not isinstance(tree, list | tuple) or int(part) < len(tree) else None
-        if is_inside or (position == len(parts) - 1 and isinstance(tree, Mapping)):
+        if is_inside or (is_missing and position == len(parts) - 1):
             shown.append(str(part))
     return ".".join(shown)
 

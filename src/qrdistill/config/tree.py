@@ -67,6 +67,14 @@ class WorkedSolutionTeacherConfig(_Model):
     spurious_rate: Fraction = 0.10
     """Share of paths whose answer is right but one of whose steps is false."""
 
+    @model_validator(mode="after")
+    def _rates_are_shares_of_one_whole(self) -> WorkedSolutionTeacherConfig:
+        if self.wrong_rate + self.spurious_rate > 1:
+            raise ValueError(
+                f"wrong_rate {self.wrong_rate} and spurious_rate {self.spurious_rate} add up to more than 1; lower one of them"
+            )
+        return self
+
 
 class ReplayTeacherConfig(_Model):
     """A recorded teacher: reads paths from a JSONL file with fields id (of the question), style, response."""

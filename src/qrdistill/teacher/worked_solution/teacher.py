@@ -34,7 +34,7 @@ class WorkedSolutionTeacher:
         num_spare: new questions are drawn from so many behind the first so many training questions of a task.
 
     Raises:
-        ConfigError: a task cannot solve its questions, or the rates add up to more than 1.
+        ConfigError: a task cannot solve its questions.
     """
 
     version = "1"
@@ -44,11 +44,6 @@ class WorkedSolutionTeacher:
         self._config = config
         self._seed = seed
         self._num_spare = max(num_spare, 1)
-        if config.wrong_rate + config.spurious_rate > 1:
-            raise ConfigError(
-                f"teacher {config.name!r}: wrong_rate {config.wrong_rate} and spurious_rate {config.spurious_rate} add up to "
-                "more than 1; lower one of them"
-            )
         self._tasks: dict[str, SolvableTask] = {}
         for name, task in tasks.items():
             if not isinstance(task, SolvableTask):
