@@ -17,6 +17,7 @@ from qrdistill.report.page import render_page
 from qrdistill.report.reading import questions_of, rows, total
 from qrdistill.report.sections.audit import audit_section
 from qrdistill.report.sections.compare import compare_section
+from qrdistill.report.sections.control import control_among, control_blocks, control_rows
 from qrdistill.report.sections.funnel import funnel_section, read_cohorts
 from qrdistill.report.sections.provenance import WORK, missing_stages, provenance_section
 from qrdistill.report.sections.results import headline, read_results, results_section
@@ -27,7 +28,7 @@ from qrdistill.report.tables import count
 from qrdistill.report.text import as_text
 from qrdistill.store import Run, write_text
 
-VERSION = "1"
+VERSION = "2"
 """Raised when the same ledger gives another page."""
 
 
@@ -91,6 +92,8 @@ def _contents(runs: Sequence[Run]) -> tuple[str, list[str], list[str], list[Sect
     results = [read_results(run) for run in runs]
     cohorts = read_cohorts(first)
     missing = missing_stages(first)
+    place = control_among(runs)
+    control, its = (None, None) if place is None else (runs[place], results[place])
     lead = [
         headline(first, results[0]),
         _about(first, cohorts_kept=sum(c.num_kept for c in cohorts), generated=sum(c.num_generated for c in cohorts)),
@@ -101,7 +104,9 @@ def _contents(runs: Sequence[Run]) -> tuple[str, list[str], list[str], list[Sect
     warnings += [line for run in runs for line in _overrides(run, is_named=len(runs) > 1)]
     sections = [compare_section(runs, results)] if len(runs) > 1 else []
     sections += [
-        results_section(first, results[0]),
+        results_section(
+            first, results[0], rows=control_rows(first, results[0], its), more=control_blocks(first, results[0], control, its)
+        ),
         funnel_section(first, cohorts),
         audit_section(first),
         routing_section(first),

@@ -9,6 +9,7 @@ from qrdistill.config import content_hash, dump
 from qrdistill.errors import CorruptRunError
 from qrdistill.report.blocks import Block, Heading, Listing, Prose, Section, Tables
 from qrdistill.report.reading import rows, whole
+from qrdistill.report.sections.leaks import leak_table
 from qrdistill.report.tables import NONE, Cell, Table, count, number, table
 from qrdistill.report.text import as_text
 from qrdistill.store import STAGES, Run, Stage
@@ -30,7 +31,7 @@ def provenance_section(run: Run) -> Section:
         Prose("Save the config below as recipe.yaml and run the command; the same versions and data give the same ledger."),
         Listing("Command", command),
         Listing("Config, every field written out", dump(run.config), is_folded=True),
-        Tables((_stage_table(run), _split_table(run))),
+        Tables((_stage_table(run), _split_table(run), leak_table(run))),
         Tables(_manifest_tables(run)),
     ]
     return Section("reproduce", "How to reproduce", tuple(blocks))

@@ -74,8 +74,17 @@ def headline(run: Run, results: Results) -> str:
     return "After training, " + "; ".join(said) + "."
 
 
-def results_section(run: Run, results: Results) -> Section:
-    """The results of one run."""
+def results_section(
+    run: Run, results: Results, *, rows: Sequence[Sequence[Cell | str]] = (), more: Sequence[Block] = ()
+) -> Section:
+    """The results of one run.
+
+    Args:
+        run: the run.
+        results: its scores.
+        rows: more rows of the score table (those of a control).
+        more: what follows the tables.
+    """
     if not results.scores:
         return Section("results", "Results", (Prose("No scores yet: the evaluate stage has not finished.", "warning"),))
     blocks: list[Block | Heading] = [_facts(run, results)]
@@ -85,9 +94,9 @@ def results_section(run: Run, results: Results) -> Section:
             Prose(f"Not comparable: more than 2% of the answers hit the token limit and may be cut off: {names}.", "warning")
         )
     blocks.append(Figures(_charts(run, results)))
-    blocks.append(Tables((_score_table(run, results),)))
+    blocks.append(Tables((_score_table(run, results, rows),)))
     blocks.append(Tables((_gain_table(run, results),)))
-    return Section("results", "Results", tuple(blocks))
+    return Section("results", "Results", (*blocks, *more))
 
 
 def _facts(run: Run, results: Results) -> Facts:
@@ -124,16 +133,18 @@ def _charts(run: Run, results: Results) -> tuple[Figure, ...]:
     return tuple(charts)
 
 
-def _score_table(run: Run, results: Results) -> Table:
+def _score_table(run: Run, results: Results, more: Sequence[Sequence[Cell | str]]) -> Table:
     tasks = in_order([s.task for s in results.scores], ["all", *task_names(run)])
     names = in_order([s.student for s in results.scores], [*student_names(run), *TEAM])
-    body: list[list[Cell | str]] = []
+    body: list[Sequence[Cell | str]] = []
     for task in tasks:
         for name in names:
             for arm in in_order([s.arm for s in results.scores], list(ARMS)):
                 score = results.score(arm, name, task)
                 if score is not None:
-                    body.append(_score_row(score))
+                    body.append(score_row(score, ARMS.get(arm, arm)))
+        if task == "all":
+            body += more
     return table(
         "Accuracy with 95% Wilson interval",
         ["Task", "Student", "Arm", "Accuracy", "95% interval, %", "Right", "n", "Unparsed", "Truncated"],
@@ -150,12 +161,13 @@ def truncated(score: Score) -> Cell:
     return Cell(percent(score.truncated_frac))
 
 
-def _score_row(score: Score) -> list[Cell | str]:
+def score_row(score: Score, arm: str) -> list[Cell | str]:
+    """A score as a row of the score table, under the name of an arm."""
     is_team = score.student in TEAM
     return [
         "all tasks" if score.task == "all" else score.task,
         score.student,
-        ARMS.get(score.arm, score.arm),
+        arm,
         percent(score.accuracy),
         interval(score.low, score.high),
         count(score.num_correct),
@@ -165,6 +177,11 @@ def _score_row(score: Score) -> list[Cell | str]:
     ]
 
 
+def clear(change: Difference) -> Cell | str:
+    """Whether an interval leaves out 0, in words."""
+    return Cell("clear", tone="good") if change.low > 0 else Cell("worse", tone="warning") if change.high < 0 else "not clear"
+
+
 def _gain_table(run: Run, results: Results) -> Table:
     body: list[list[Cell | str]] = []
     for student in student_names(run):
@@ -172,13 +189,19 @@ def _gain_table(run: Run, results: Results) -> Table:
             gain = results.gains.get(student) if task == "all" else gain_of(results.answers, student, task)
             if gain is None:
                 continue
-            clear: Cell | str = (
-                Cell("clear", tone="good") if gain.low > 0 else Cell("worse", tone="warning") if gain.high < 0 else "not clear"
-            )
             span = f"{points(gain.low)} to {points(gain.high)}"
             name = "all tasks" if task == "all" else task
             body.append(
-                [student, name, points(gain.value), span, count(gain.num_gained), count(gain.num_lost), count(gain.n), clear]
+                [
+                    student,
+                    name,
+                    points(gain.value),
+                    span,
+                    count(gain.num_gained),
+                    count(gain.num_lost),
+                    count(gain.n),
+                    clear(gain),
+                ]
             )
     return table(
         "Gain over the student's own zero-shot answers, in points (paired by question)",
