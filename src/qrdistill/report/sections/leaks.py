@@ -25,8 +25,8 @@ def leak_table(run: Run) -> Table:
         ["questions with a dropped path", ", ".join(as_text(name) for (name,) in questions[:8]) or NONE],
     ]
     note = (
-        f"A leak has the test question's words, or runs of {RUN_WORDS} and more of them that cover {percent(COVERAGE, 0)} of what "
-        "is not a template, with its numbers and its answer."
+        f"A leak has a test question's words, or runs of {RUN_WORDS} and more of them that cover {percent(COVERAGE, 0)} of "
+        "what is not a template, with its numbers and its answer."
     )
     return table("Leak gate", ["What", "~Found"], body, note=note)
 
