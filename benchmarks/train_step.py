@@ -28,6 +28,7 @@ import os
 import platform
 import random
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
@@ -434,13 +435,25 @@ def measure_team_sizes(kind: str, rounds: int) -> dict[str, float]:
     return {size: round(value, 4) for size, value in per_student.items()}
 
 
+def commit() -> str:
+    """What is measured: the commit, and whether the library differs from it."""
+
+    def git(*words: str) -> str:
+        folder = Path(__file__).resolve().parent
+        return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/benchmarks/train_step.py")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="120x4,60x4,300x4,120x6")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--students", choices=("real", "tiny"), default="real")
-    parser.add_argument("--out", default="", help="also write the figures, with machine and versions, to this JSON file")
+    parser.add_argument("--out", default="", help="also write the figures, with commit, machine and versions, to this JSON file")
     given = parser.parse_args()
+    measured = commit() if given.out else ""
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -463,7 +476,7 @@ def main() -> None:
         packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl")}
         settings = {key: value for key, value in vars(given).items() if key != "out"}
         kept = {**found, "shapes": shapes, "per_student": per_student, "settings": settings, "seed": 0}
-        kept |= {"machine": machine, "versions": packages, "threads": torch.get_num_threads()}
+        kept |= {"commit": measured, "machine": machine, "versions": packages, "threads": torch.get_num_threads()}
         Path(given.out).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     print(json.dumps(found))
 

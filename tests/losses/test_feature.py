@@ -96,7 +96,7 @@ def pieces_of(pair: LinearPair) -> torch.Tensor:
         views.append(PieceView(piece_CM=piece, prob_CM=prob))
     nll = torch.stack([-(pair.teacher_NV * each.detach().log_softmax(dim=1)).sum(dim=1) for each in logits], dim=1)
     better_CS = is_peer_better(nll)
-    targets = leave_one_out_targets(views, num_pieces=20, support=12)
+    targets = leave_one_out_targets(views, support=12)
     total = torch.zeros(())
     for student, (each, target) in enumerate(zip(logits, targets, strict=True)):
         divergence_C = piece_cross_entropy(each, target, everything)

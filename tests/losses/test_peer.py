@@ -69,11 +69,29 @@ def test_targets_leave_the_student_itself_out():
         PieceView(piece_CM=torch.tensor([[1, 2]]), prob_CM=torch.tensor([[0.6, 0.3]])),
         PieceView(piece_CM=torch.tensor([[2, 3]]), prob_CM=torch.tensor([[0.5, 0.1]])),
     ]
-    first = leave_one_out_targets(views, num_pieces=6, support=3)[0]
+    first = leave_one_out_targets(views, support=3)[0]
     found = dict(zip(first.piece_CJ[0].tolist(), first.prob_CK[0].tolist(), strict=False))
     assert found == pytest.approx({2: 0.4, 1: 0.3, 3: 0.05})
     assert first.prob_CK[0, -1].item() == pytest.approx(0.25)
     assert first.prob_CK.sum(dim=1).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("num_peers", [1, 2, 4])
+def test_targets_are_those_of_the_mixture_over_all_pieces(num_peers):
+    """Peers that name some pieces in common and some alone, against a sum over a dense row of all 40."""
+    generator = torch.Generator().manual_seed(num_peers)
+    views, dense = [], torch.zeros(7, 40, dtype=torch.float64)
+    for index in range(num_peers + 1):
+        prob, piece = torch.randn(7, 40, generator=generator).softmax(dim=1).topk(12, dim=1)
+        views.append(PieceView(piece_CM=piece, prob_CM=prob))
+        if index:
+            dense.scatter_add_(1, piece, prob.double() / num_peers)
+    target = leave_one_out_targets(views, support=12)[0]
+    expected, _ = dense.topk(12, dim=1)
+    assert torch.allclose(target.prob_CK[:, :-1].double(), expected, atol=1e-7)
+    assert torch.allclose(dense.gather(1, target.piece_CJ), expected, atol=1e-7)
+    assert all(len(set(row)) == 12 for row in target.piece_CJ.tolist())
+    assert torch.allclose(target.prob_CK[:, -1].double(), 1 - expected.sum(dim=1), atol=1e-6)
 
 
 def test_a_weak_peer_teaches_nobody():

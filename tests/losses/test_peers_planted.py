@@ -48,7 +48,7 @@ def collaborate(first: torch.Tensor, second: torch.Tensor, *, shift: int = 0, st
             prob, piece = each.softmax(dim=1).topk(8, dim=1)
             views.append(PieceView(piece_CM=piece.roll(shift, 0), prob_CM=prob.roll(shift, 0)))
         better_CS = is_peer_better(torch.stack([token_nll(each, label) for each in logits], dim=1))
-        targets = leave_one_out_targets(views, num_pieces=PIECES, support=8)
+        targets = leave_one_out_targets(views, support=8)
         for student, target in enumerate(targets):
             weight = weights[student].requires_grad_()
             divergence_C = piece_cross_entropy(context @ weight, target, torch.arange(PIECES))

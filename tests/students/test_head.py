@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tests.students.conftest import tiny_student
 
 from qrdistill.config import FrozenConfig, FullConfig, LoraConfig
-from qrdistill.students import PieceRequest, head_columns, head_rows
+from qrdistill.students import PieceRequest, head_columns, head_rows, likeliest
 from qrdistill.students.head import is_plain_head, read_labels
 from qrdistill.students.head_columns import ColumnPass
 from qrdistill.students.head_rows import RowPass
@@ -20,12 +20,13 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(params=["whole", "in_pieces"])
 def size(request, monkeypatch) -> str:
-    """Chunks of 8 rows; parts of 20 columns in blocks of 7."""
+    """Chunks of 8 rows; parts of 20 columns in blocks of 7; pieces searched after every block or two."""
     if request.param == "in_pieces":
         monkeypatch.setitem(head_rows.LOGIT_BYTES, "cpu", 1)
         monkeypatch.setitem(head_columns.PART_COLUMNS, "cpu", 20)
         monkeypatch.setattr(head_columns, "LEAST_COLUMNS", 7)
         monkeypatch.setitem(head_columns.BLOCK_BYTES, "cpu", 1)
+        monkeypatch.setitem(likeliest.HELD_BYTES, "cpu", 100)
     return request.param
 
 

@@ -17,8 +17,6 @@ from torch import Tensor
 
 OTHER_FLOOR = 1e-6
 """Least probability of "other"; below it float32 cannot tell it from rounding."""
-CHUNK_ROWS = 256
-"""Positions whose dense mixture is held at once (U can be a quarter of a million)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,29 +37,34 @@ class PeerTarget:
     """K = J + 1."""
 
 
-def leave_one_out_targets(views: Sequence[PieceView], *, num_pieces: int, support: int) -> list[PeerTarget]:
+def leave_one_out_targets(views: Sequence[PieceView], *, support: int) -> list[PeerTarget]:
     """For each student the equal-weight mixture of its peers' views, cut to its `support` likeliest pieces.
 
     A piece outside a peer's own M likeliest counts as "other" for that peer.
     """
     targets = []
     for student in range(len(views)):
-        peers = [view for index, view in enumerate(views) if index != student]
-        pieces, probs = [], []
-        for start in range(0, len(views[0].piece_CM), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            mixture = torch.zeros(len(views[0].piece_CM[rows]), num_pieces)
-            for peer in peers:
-                mixture.scatter_add_(1, peer.piece_CM[rows], peer.prob_CM[rows] / len(peers))
-            prob, piece = mixture.topk(min(support, num_pieces), dim=1)
-            pieces.append(piece)
-            probs.append(prob)
-        prob_CJ = torch.cat(probs) if probs else torch.zeros(0, min(support, num_pieces))
-        piece_CJ = torch.cat(pieces) if pieces else torch.zeros(0, min(support, num_pieces), dtype=torch.long)
+        piece_CJ, prob_CJ = _mixture([view for index, view in enumerate(views) if index != student], support)
         other_C1 = (1.0 - prob_CJ.sum(dim=1, keepdim=True)).clamp(min=0.0)
         prob_CK = torch.cat([prob_CJ, other_C1], dim=1)
         targets.append(PeerTarget(piece_CJ=piece_CJ, prob_CK=prob_CK / prob_CK.sum(dim=1, keepdim=True)))
     return targets
+
+
+def _mixture(peers: Sequence[PieceView], support: int) -> tuple[Tensor, Tensor]:
+    """Likeliest pieces of the mean of several views, with their probabilities [C, J].
+
+    Only pieces that a peer names are looked at, not all U: sorted by piece, equal ones stand together and are added up.
+    """
+    piece_CB, order_CB = torch.cat([peer.piece_CM for peer in peers], dim=1).sort(dim=1, stable=True)
+    prob_CB = torch.cat([peer.prob_CM / len(peers) for peer in peers], dim=1).gather(1, order_CB)
+    is_repeated_CB = torch.zeros_like(piece_CB, dtype=torch.bool)
+    is_repeated_CB[:, 1:] = piece_CB[:, 1:] == piece_CB[:, :-1]
+    run_CB = (~is_repeated_CB).cumsum(dim=1) - 1
+    total_CB = torch.zeros_like(prob_CB).scatter_add_(1, run_CB, prob_CB)
+    total_CB[torch.arange(total_CB.shape[1]) > run_CB[:, -1:]] = -1.0  # less than any piece
+    prob_CJ, index_CJ = total_CB.topk(min(support, total_CB.shape[1]), dim=1)
+    return torch.zeros_like(piece_CB).scatter_(1, run_CB, piece_CB).gather(1, index_CJ), prob_CJ.clamp(min=0.0)
 
 
 def is_peer_better(span_nll_CS: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from qrdistill.students.likeliest import Found, Likeliest, Search
 from qrdistill.students.reading import LabelReading, PieceRequest
 from qrdistill.students.student import Student
 
@@ -46,32 +47,8 @@ class _Columns:
     """How many of its logits exceed the label's."""
     sum_GD: Tensor
     """sum_v exp(z_v - top) W_v."""
-    pieces: list[tuple[Tensor, Tensor]]
+    pieces: list[Likeliest]
     """Its likeliest pieces for each request, and their logits."""
-
-
-class _Search:
-    """A request for pieces, its tokens in the order of the columns."""
-
-    def __init__(self, request: PieceRequest, place_N: Tensor) -> None:
-        self.request = request
-        self.row_A = place_N[request.row_A.to(place_N.device)]
-        self._order_U = torch.argsort(request.token_U)
-        self._token_U = request.token_U[self._order_U]
-
-    def among(self, logits_NC: Tensor, block: slice) -> tuple[Tensor, Tensor]:
-        """The likeliest pieces among a block's columns, with their logits."""
-        first, last = torch.searchsorted(self._token_U, torch.tensor([block.start, block.stop])).tolist()
-        column_B = (self._token_U[first:last] - block.start).to(logits_NC.device)
-        logits_AB = logits_NC[self.row_A][:, column_B]
-        top_AM, index_AM = logits_AB.topk(min(self.request.number, last - first), dim=1)
-        return self._order_U[first:last][index_AM.cpu()], top_AM.cpu()
-
-    def best(self, found: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """The likeliest of those found in several places."""
-        piece_AB, top_AB = torch.cat([piece for piece, _ in found], dim=1), torch.cat([top for _, top in found], dim=1)
-        top_AM, index_AM = top_AB.topk(min(self.request.number, top_AB.shape[1]), dim=1)
-        return piece_AB.gather(1, index_AM), top_AM
 
 
 class ColumnPass:
@@ -93,7 +70,7 @@ class ColumnPass:
         self._label_N = label_N.to(device)[self._order_N]
         gold_N = (self._hidden_ND.float() * self._weight_VD[self._label_N].float()).sum(dim=1)
         self._gold_N = gold_N.to(self._narrow).float()  # as the product would round it
-        self._searches = [_Search(request, self._place_N) for request in pieces]
+        self._searches = [Search(request, self._place_N) for request in pieces]
 
     @property
     def parts(self) -> list[slice]:
@@ -111,7 +88,7 @@ class ColumnPass:
         total_N, squares_N = torch.zeros_like(top_N), torch.zeros_like(top_N)
         higher_N = torch.zeros_like(self._label_N)
         sum_GD = self._gold_N.new_zeros(self._num_grad, self._hidden_ND.shape[1])
-        found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._searches]
+        found = [Found(search, part) for search in self._searches]
         size = max(BLOCK_BYTES[self._weight_VD.device.type] // (4 * num), LEAST_COLUMNS)
         for start in range(part.start, part.stop, size):
             block = slice(start, min(start + size, part.stop))
@@ -120,8 +97,8 @@ class ColumnPass:
             mine = self._labels_in(block)
             logits_NC[mine] = self._gold_N[mine[0]]  # to the last bit, so that no label outranks itself
             higher_N += torch.count_nonzero(logits_NC > self._gold_N[:, None], dim=1)
-            for search, places in zip(self._searches, found, strict=True):
-                places.append(search.among(logits_NC, block))
+            for each in found:
+                each.add(logits_NC, block)
             risen_N = torch.maximum(top_N, logits_NC.amax(dim=1))
             shrink_N, top_N = (top_N - risen_N).exp(), risen_N
             logits_NC.sub_(top_N[:, None]).exp_()
@@ -135,8 +112,7 @@ class ColumnPass:
                     sum_GD.addmm_(weights_GC, weight_CD)
                 else:
                     sum_GD += weights_GC @ weight_CD
-        pieces = [search.best(places) for search, places in zip(self._searches, found, strict=True)]
-        return _Columns(top_N, total_N, squares_N, higher_N, sum_GD, pieces)
+        return _Columns(top_N, total_N, squares_N, higher_N, sum_GD, [each.best() for each in found])
 
     def _labels_in(self, block: slice) -> tuple[Tensor, Tensor]:
         """Rows whose label is one of the block's columns, and which."""

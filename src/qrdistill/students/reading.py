@@ -18,7 +18,7 @@ class PieceRequest:
 
     row_A: Tensor
     token_U: Tensor
-    """Which tokens of the vocabulary count as pieces."""
+    """Which tokens of the vocabulary count as pieces; all different."""
     number: int
     """M, pieces reported per row (U if there are fewer)."""
 

@@ -107,7 +107,7 @@ def _text_terms(
     columns = [observation.span_nll_C / meeting.bytes_C for observation in observations if observation.span_nll_C is not None]
     better_CS = is_peer_better(torch.stack(columns, dim=1))
     known = [view for view in views if view is not None]
-    targets = leave_one_out_targets(known, num_pieces=len(piece_token_SU[0]), support=support)
+    targets = leave_one_out_targets(known, support=support)
     favourites = torch.stack([view.piece_CM[:, 0] for view in known], dim=1)
     moved = torch.stack([favourites[:, s].roll(s * max(len(favourites) // 2, 1)) for s in range(len(known))], dim=1)
     entropy = torch.stack([torch.special.entr(view.prob_CM).sum(dim=1).mean() for view in known])
