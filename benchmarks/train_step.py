@@ -458,27 +458,31 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
-    shapes: dict[str, Any] = {}
+    per_student = measure_team_sizes(given.students, given.rounds)
+    print(f"seconds per student over those of S = 1: {json.dumps(per_student)}", flush=True)
     students, bases = (
         [load_student(config, seed=index, device="cpu") for index, config in enumerate(student_configs(given.students, adapter))]
         for adapter in (ADAPTER, FrozenConfig())
     )
     start = [student.state_dict() for student in students]
+    shapes: dict[str, Any] = {}
+    found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for shape in given.shapes.split(","):
             shapes[shape] = measure_shape(students, start, bases, shape, given.rounds, Path(folder))
-    del students, bases
-    per_student = measure_team_sizes(given.students, given.rounds)
-    print(f"seconds per student over those of S = 1: {json.dumps(per_student)}", flush=True)
-    found = {name: shapes[given.shapes.split(",")[0]][name] for name in ("vs_hf", "vs_trl", "overhead")}
-    if given.out:
-        machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-        packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl")}
-        settings = {key: value for key, value in vars(given).items() if key != "out"}
-        kept = {**found, "shapes": shapes, "per_student": per_student, "settings": settings, "seed": 0}
-        kept |= {"commit": measured, "machine": machine, "versions": packages, "threads": torch.get_num_threads()}
-        Path(given.out).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+            found = found or {name: shapes[shape][name] for name in ("vs_hf", "vs_trl", "overhead")}
+            if given.out:  # after every shape: they take minutes each
+                write(Path(given.out), given, measured, {**found, "shapes": shapes, "per_student": per_student})
     print(json.dumps(found))
+
+
+def write(path: Path, given: argparse.Namespace, measured: str, found: dict[str, Any]) -> None:
+    """The figures with what they were measured on."""
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl")}
+    settings = {key: value for key, value in vars(given).items() if key != "out"}
+    kept = {**found, "settings": settings, "seed": 0, "commit": measured, "machine": machine, "versions": packages}
+    path.write_text(json.dumps(kept | {"threads": torch.get_num_threads()}, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
