@@ -332,6 +332,19 @@ def test_what_the_hub_client_has_in_its_cache_is_read_without_network(hub: Path)
     assert all(question.text.startswith("How many?") for question in made.questions("train", 2))
 
 
+def test_questions_of_a_branch_say_which_commit_they_are_of(hub: Path) -> None:
+    rows = [{"question": f"Is {n} odd?", "answer": n % 2 == 1} for n in range(4)]
+    cached(hub, "me/mine", "0123abc", lambda folder: folder_of(folder, train_parquet=rows))
+    config = HubTaskConfig(name="mine", id="me/mine", files=("*.parquet",))
+    sizes = QuestionsConfig(tasks=(config,), num_train=2, num_validation=1, num_test=1)
+    assert config.revision == "main"
+    assert {question.metadata["commit"] for question in JsonlTask(config, sizes, 0).questions("train", 2)} == {"0123abc"}
+    source: Files = DATASETS["gsm8k"].files["train"][0]
+    files = {"main__train-0_parquet": copies(GSM, 3, "question"), "main__test-0_parquet": [GSM]}
+    cached(hub, source.repo, source.revision, lambda folder: folder_of(folder, **files))
+    assert task("gsm8k", "").questions("test", 1)[0].metadata["commit"] == source.revision
+
+
 def test_a_hub_id_without_network_says_so(hub: Path) -> None:
     with pytest.raises(
         ProviderError, match=r"'gsm8k': cannot download openai/gsm8k at 740312a.*connect to the network, or use a local"

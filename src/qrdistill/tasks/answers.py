@@ -279,7 +279,12 @@ class _Turn:
         if isinstance(first, Reading) and (later := self.corrected(first)) is not first:
             return later
         if is_choice and option_verdicts.restates_list(self.text, start, end, self.options):
-            places = [place for place in places if place.source not in {"line", "lead"}]
+            written_bold = set(self.stripped.bold)
+            places = [
+                place
+                for place in places
+                if place.source not in {"line", "lead", "bold"} or (place.start, place.end) in written_bold
+            ]
         for place in reversed(places):
             found = self.read(place)
             if isinstance(found, Refusal) and place.source == "predicate":

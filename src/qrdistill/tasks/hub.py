@@ -32,6 +32,12 @@ def download(repo: str, revision: str, patterns: Sequence[str], *, where: str) -
     return found
 
 
+def commit_of(path: Path) -> str:
+    """The commit a downloaded file is of, also where a branch was asked for: the hub's client keeps each in a folder so named."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
+
+
 def _matches(path: Path, patterns: Sequence[str]) -> bool:
     return any(fnmatch(path.as_posix(), pattern) for pattern in patterns)
 

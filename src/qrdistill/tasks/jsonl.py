@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from qrdistill.config import HubTaskConfig, JsonlTaskConfig, QuestionsConfig, content_hash
 from qrdistill.errors import DataError
 from qrdistill.tasks.gold import guess_kind, read_choices, read_gold
-from qrdistill.tasks.hub import download
+from qrdistill.tasks.hub import commit_of, download
 from qrdistill.tasks.prompts import PROMPT_VERSION, plain_prompt
 from qrdistill.tasks.reasoning.family import normalise, unit_hash
 from qrdistill.tasks.rows import column_names, place, read_rows, shown, text_of
@@ -109,9 +109,10 @@ class JsonlTask:
         kept: dict[str, Question] = {}
         ids: dict[str, str] = {}
         for path in paths:
+            source = {} if isinstance(self._config, JsonlTaskConfig) else {"commit": commit_of(path)}
             for number, row in read_rows(path):
                 where = place(path, number)
-                question = self._read(row, where)
+                question = self._read(row, where, source)
                 key = content(question)
                 if key in kept and gold_text(kept[key]) != gold_text(question):
                     raise DataError(
@@ -126,7 +127,7 @@ class JsonlTask:
             raise DataError(f"{_listed(paths)} holds no questions; expected rows with question and answer")
         return sorted(kept.values(), key=lambda question: (unit_hash(self._seed, self.name, content(question)), question.id))
 
-    def _read(self, row: Mapping[str, Any], where: str) -> Question:
+    def _read(self, row: Mapping[str, Any], where: str, source: Mapping[str, str]) -> Question:
         columns = self._columns
         text = text_of(row, columns["question"], where=where)
         choices = read_choices(row.get(columns["choices"]), where=where)
@@ -144,7 +145,7 @@ class JsonlTask:
             choices=choices if kind == "choice" else (),
             family=_optional(row, columns["family"], where) or self.name,
             level=_optional(row, columns["level"], where),
-            metadata={"row": where.rpartition(" ")[2]},
+            metadata={"row": where.rpartition(" ")[2], **source},
         )
 
     def _answer(self, row: Mapping[str, Any], kind: AnswerKind | Literal[""], where: str) -> str:

@@ -71,7 +71,7 @@ _DEGREE = re.compile(
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|degrees?\b)")
 _CHOOSE = re.compile(r"\{\s*([^{}]+?)\s*\\choose\s*([^{}]+?)\s*\}")
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\\,|,?\\!)(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<=\d)(?:(?:\{,\}|,)?\\![ ]?|\{,\}|\\,)(?=\d{3}(?!\d))")
 _TEXT_JOIN = re.compile(r"\\text\s*\{\s*,?\s*(and|or)\s*\}")
 _UNIT_WORD = (
     r"(?:square|sq\.?|cubic|cu\.?)?\s*(?:units?|cm|mm|km|m|ft|in|kg|g|mg|lbs?|oz|mi|yd|s|min|h|hr|mph|cents?|dollars?|degrees?|radians?|rad|inches|inch|feet|foot|yards?|miles?|meters?|metres?|centimeters?|"

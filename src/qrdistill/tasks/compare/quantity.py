@@ -43,7 +43,7 @@ _VULGAR = {
 }  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _CURRENCY = r"(?:(?:US|CA|AU|HK|NZ|SG|C|A|R)?[ ]?\\?\$|[€£¥₹₽₩₺₱฿₫₪]|(?:USD|EUR|GBP|INR|CAD|AUD|JPY|Rs\.?)[ ]?)"
-_BLOB = r"(?:\d(?:\d|[.,'_](?=\d)|\{,\}(?=\d{3})|\\,(?=\d{3})|,?\\!(?=\d{3})|[ ](?=\d{3}(?![\d/])))*|\.\d+)"
+_BLOB = r"(?:\d(?:\d|[.,'_](?=\d)|(?:\{,\}|,)?\\![ ]?(?=\d{3})|\{,\}(?=\d{3})|\\,(?=\d{3})|[ ](?=\d{3}(?![\d/])))*|\.\d+)"
 _NUMBER = re.compile(
     rf"""
     (?P<sign>[-+–—]?[ ]?|(?:(?:minus|negative)[ ]))
@@ -263,7 +263,7 @@ def parse_decimal(blob: str) -> Fraction | None:
     >>> parse_decimal("1.234,5"), parse_decimal("1,23,45")
     (Fraction(2469, 2), None)
     """
-    blob = blob.replace("{,}", ",").replace(",\\!", ",").replace("\\,", ",").replace("\\!", "")
+    blob = blob.replace("\\! ", "\\!").replace("{,}", ",").replace(",\\!", ",").replace("\\,", ",").replace("\\!", "")
     if len(blob) > MAX_DIGITS:
         return None
     if blob.isdigit():

@@ -18,7 +18,7 @@ from qrdistill.config import DatasetTaskConfig, QuestionsConfig, content_hash
 from qrdistill.errors import ConfigError, DataError, suggest
 from qrdistill.tasks.datasets.base import Dataset, Files
 from qrdistill.tasks.datasets.registry import DATASETS
-from qrdistill.tasks.hub import download
+from qrdistill.tasks.hub import commit_of, download
 from qrdistill.tasks.jsonl import content, gold_text
 from qrdistill.tasks.prompts import PROMPT_VERSION, plain_prompt
 from qrdistill.tasks.reasoning.family import unit_hash
@@ -149,6 +149,7 @@ class DatasetTask:
         ids: dict[str, str] = {}
         ambiguous: set[str] = set()
         for path in paths:
+            source = {} if self._config.path else {"commit": commit_of(path)}
             for number, row in read_rows(path):
                 where = place(path, number)
                 draft = self.dataset.read(row, where, path.name)
@@ -162,7 +163,7 @@ class DatasetTask:
                     choices=draft.choices,
                     family=draft.family or self.name,
                     level=draft.level,
-                    metadata={"row": where.rpartition(" ")[2], **draft.metadata},
+                    metadata={"row": where.rpartition(" ")[2], **source, **draft.metadata},
                 )
                 if draft.id and draft.id in ids:
                     raise DataError(f"{where}: the id {draft.id!r} already stands in {ids[draft.id]}; ids must differ")

@@ -32,6 +32,7 @@ _FILLER = re.compile(
     + r")\b|the[ ](?=option|choice|letter))+",
     re.IGNORECASE,
 )
+_FORETOLD = re.compile(r"(?:it|this)[ ](?:will|would|must|should)[ ](?:be[ ])?", re.IGNORECASE)
 _MARKUP = re.compile(r"[\s:,*`\"'<>]*")
 _NEGATED = re.compile(r"(?:definitely|certainly|clearly|obviously|actually)?[ ]?(?:not|n't|never)\b[\s\"'*(]*", re.IGNORECASE)
 _CONTRAST = re.compile(
@@ -167,7 +168,9 @@ def _first_name(text: str, start: int, end: int, options: Options) -> tuple[int,
         return at, _name_at(text, at, end, options)
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
-    return at, _name_at(text, at, end, options)
+    named = _name_at(text, at, end, options)
+    foretold = _FORETOLD.match(text, at, end) if named is None else None
+    return (foretold.end(), _name_at(text, foretold.end(), end, options)) if foretold else (at, named)
 
 
 def _name_at(text: str, at: int, end: int, options: Options) -> tuple[str, int, bool] | None:

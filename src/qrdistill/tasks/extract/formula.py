@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from qrdistill.tasks.extract import number
+from qrdistill.tasks.extract import assignments, number
 from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
@@ -74,6 +74,13 @@ _ONE_TERM = re.compile(
     r"[\s$(]*(?:\\sqrt\s*\{?\d+\}?|\u221a\d+|sqrt\(\d+\)|\d+\s*(?:\^|\*\*)\s*\{?\d+\}?|\d+[\u00b2\u00b3]|\d+!)[\s$).]*"
 )
 """A power, a root or a factorial that stands alone in a reply to a question for a number."""
+_NAME = re.compile(r"(?:[A-Za-z]{2,20}[ ]){0,2}[A-Za-z]{2,20}")
+_NO_ANSWER = re.compile(
+    r".*\b(?:is|are|was|the|this|that|it|we|i|and|of|to)\b|(?:yes|no|sure|ok(?:ay)?|hello|hi|sorry|thanks?|done|solution"
+    r"|answers?|final|result|note|conclusion|proof|hint|step|explanation|verification|question|problem|check|qed|none"
+    r"|nothing)\b",
+    re.IGNORECASE,
+)
 _ABSTAINS = re.compile(
     r"(?:unknown|unclear|cannot[ ]be[ ]determined|can't[ ]be[ ]determined|not[ ]\w+|i[ ]don't[ ]know|n/?a|as[ ]follows"
     r"|the[ ]following|given|stated|provided|here|shown|correct|wrong|found|obtained|below|above)\b",
@@ -115,6 +122,9 @@ def read(text: str, statement: Statement) -> Found:
         start = named.end() if named else start
         end -= text.endswith("}", start, end) and text.count("{", start, end) < text.count("}", start, end)
         return _whole(text, start, end, statement.source)
+    both = assignments.pair(text, statement)
+    if both is not None:
+        return Reading(both.value, both.start, both.end, False)
     if statement.source in {"line", "lead", "bold", "emphasis", "predicate"}:
         return _alone(text, statement)
     filler = _FILLER.match(text, start, end)
@@ -283,6 +293,15 @@ def is_formula(value: str) -> bool:
     )
 
 
+def _is_bare_name(text: str, start: int, value: str, is_bold: bool) -> bool:
+    """Whether a name ("Evelyn") is all of a reply, or all of its last line and bold."""
+    if not _NAME.fullmatch(value) or _ABSTAINS.match(value) or _NO_ANSWER.match(value):
+        return False
+    line = text.rfind("\n", 0, start) + 1
+    is_last = not text[start + len(value) :].strip(" \n*_.`")
+    return is_last and not text[line:start].strip(" *_`") and (is_bold or not text[:line].strip())
+
+
 def _alone(text: str, statement: Statement) -> Found:
     """A line or bold text that is a formula and nothing else."""
     value = text[statement.start : statement.end].strip(" ,;:!*_`\"'").rstrip(" .!")
@@ -296,6 +315,8 @@ def _alone(text: str, statement: Statement) -> Found:
     if opened and (content := _formula(text, opened)) is not None:
         is_whole = _UNITS_ONLY.fullmatch(text, content[2], statement.end)
         return Reading(text[content[0] : content[1]].strip(), content[0], content[1], False) if is_whole else None
+    if _is_bare_name(text, start, value, is_bold=statement.source == "bold"):
+        return Reading(value, start, start + len(value), False)
     if not value or not is_formula(value) or _is_cut_off(value) or re.match(r"(?:step\b|\d{1,2}[.)]$)", value, re.IGNORECASE):
         return None
     if any(char.isdigit() for char in value) or "=" in value:

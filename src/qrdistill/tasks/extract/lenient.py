@@ -10,7 +10,7 @@ import re
 
 from qrdistill.tasks.extract.cues import is_unsure
 from qrdistill.tasks.extract.records import MAX_CLAUSE, Source, Statement
-from qrdistill.tasks.extract.sentences import Sentence, predicate, sentences
+from qrdistill.tasks.extract.sentences import Sentence, is_asserted, predicate, sentences
 from qrdistill.types import AnswerKind
 
 MAX_TITLE = 120
@@ -59,6 +59,8 @@ _ASKED = re.compile(r"(?:^|\n)\W{0,4}(?:q|question)\b[^\n:]{0,8}:", re.IGNORECAS
 _REPLY = re.compile(r"[\s*_>#-]*A[ ]?:[ ]*")
 _ASKED_LINE = re.compile(r"[^.!?]*\?[\s*_\"')]*")
 """A line that is one question."""
+_LETTER = re.compile(r"\W{0,4}[A-Za-z]\W{0,6}")
+"""A letter as in "D. a dog": the stop behind it ends no sentence."""
 _ONE_SIGN = re.compile(r"\W{0,4}\w\W{0,6}")
 _RESULT_ROW = re.compile(
     r"answer|total|result|final|sum\b|label|verdict|overall|altogether|combined|remaining|left\b|difference|average|profit|correct|conclusion|so\b|therefore",
@@ -71,6 +73,8 @@ _INNER = re.compile(
     r"(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
+_SO = re.compile(r",[ ](?:and[ ])?(?:so|therefore|thus|hence)[ ,]{1,2}(?!that\b|many\b|much\b|far\b|called\b)", re.IGNORECASE)
+"""A conclusion within a sentence: "9 * 60 = 540, so James runs 540 m"."""
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
 
 
@@ -180,6 +184,8 @@ def _openings(text: str, parts: list[Sentence]) -> list[Statement]:
             inner = _INNER.search(text, first, last)
             if inner and inner.end() < last and not is_unsure(text, inner.end(), first):
                 found.append(Statement(inner.end(), last, "pronoun"))
+            elif not inner and (turns := list(_SO.finditer(text, first, last))) and is_asserted(text, first, turns[-1].start()):
+                found.append(Statement(turns[-1].end(), last, "conclusion"))
     return found
 
 
@@ -190,7 +196,8 @@ def _conclusions(text: str, start: int, end: int) -> list[Statement]:
     if not parts:
         return found
     first, last, stop = parts[-1]
-    is_within_line = text[text.rfind("\n", start, first) + 1 : first].strip()
+    line_begin = text.rfind("\n", start, first) + 1
+    is_within_line = text[line_begin:first].strip() and not _LETTER.fullmatch(text, line_begin, first)
     if len(parts) > 1 and stop != "?" and is_within_line:
         found.append(Statement(first, last, "bold", True))
     if stop != "?":

@@ -17,6 +17,7 @@ import re
 from typing import NamedTuple
 
 from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
+from qrdistill.tasks.extract import assignments
 from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
@@ -75,6 +76,12 @@ _WHEREABOUTS = re.compile(
     re.IGNORECASE,
 )
 """Between a number and one that only says where or when: "220 eggs in 5 boxes"."""
+_SCOPE = re.compile(
+    r"[ ](?:in[ ]total|in[ ]all|altogether)(?=[ ]|[.!]?$)|[ ](?:over|during|for|per|each|every|by)[ ](?:(?:the|these|those|all"
+    r"|his|her|their|both|each|every)[ ])?(?:(?:next|first|last|same|whole|entire|two|three|four|five|six"
+    r"|seven)[ ])?[A-Za-z]+[.!]?$",
+    re.IGNORECASE,
+)
 _COUNTED_THERE = re.compile(
     r"\bthere[ ](?:are|is|were|was|will[ ]be)[ ](?:(?:a[ ]total[ ]of|exactly|now|only|still)[ ])?$", re.IGNORECASE
 )
@@ -111,6 +118,9 @@ def read(text: str, statement: Statement) -> Found:
     """The number a statement gives."""
     if statement.source == "sentence":
         return _sentence(text, statement)
+    both = assignments.pair(text, statement)
+    if both is not None:
+        return Refusal("more than one number is stated", both.start, both.end)
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
     parts = _alternatives(text, start, end, statement)
     if parts is not None:
@@ -293,9 +303,8 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
             return Refusal("a part of another number", first.start, statement.end)
     if first.is_word and re.match(r"[ ](?:of|that|which|who|can|could|should|must|way|thing|more)\b", text[first.end :]):
         return None
-    if statement.source in {"line", "lead", "bold", "emphasis", "predicate"} and not _UNIT_WORDS.fullmatch(
-        text, first.end, statement.end
-    ):
+    end = _before_scope(text, first.end, statement.end) if text[: statement.start].endswith("=") else statement.end
+    if statement.source in {"line", "lead", "bold", "emphasis", "predicate"} and not _UNIT_WORDS.fullmatch(text, first.end, end):
         return None
     return Reading(
         text[first.start : first.value_end].strip(),
@@ -303,6 +312,12 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
         first.value_end,
         is_strict and statement.source in EXPLICIT and not first.is_word and not _APPROXIMATE.search(lead),
     )
+
+
+def _before_scope(text: str, start: int, end: int) -> int:
+    """Where the words begin that say over what an equation counts ("= 366 downloads over the three months"), or `end`."""
+    scope = _SCOPE.search(text, start, end)
+    return scope.start() if scope else end
 
 
 def _is_joined(gap: str, quantity: Quantity, other: Quantity | None) -> bool:

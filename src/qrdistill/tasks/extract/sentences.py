@@ -20,7 +20,7 @@ class Sentence(NamedTuple):
     stop: str
 
 
-_STOP = re.compile(r"(?<!\d)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
+_STOP = re.compile(r"(?<!\d)(?<!\\)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
 _COURTESY = re.compile(
     r"[\s*_>#\"'(-]*(?:i[ ])?(?:(?:really[ ]|do[ ])?hope[ ](?:this|that|it|you)\b|let[ ]me[ ]know|(?:please[ ])?feel[ ]free"
     r"|if[ ]you(?:'d|[ ]have|[ ]need|[ ]want"
@@ -51,7 +51,7 @@ _LINK = re.compile(
     r"(?<![<>!=:])(?:=>|->|=|\u2192|\u21d2|\u2248)(?!=)|\b(?:total(?:ing)?[ ]of|is|are|was|were|be|'s|equals?|equal[ ]to"
     r"|becomes?|means|makes?"
     r"|made|gives?|gave|giving|yields?|yielding|leaves?|left[ ]with|leaving"
-    r"|totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)"
+    r"|(?<!\bin )totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)"
     r"|lead(?:s|ing)?(?:[ ]us)?[ ]to|points?[ ]to|supports"
     r"|comes?[ ]down[ ]to|boils?[ ]down[ ]to|comes?[ ]out[ ](?:as|at)|stands?[ ]at|brings?[ ]us[ ]to|adds?[ ]up[ ]to"
     r"|works?[ ]out[ ](?:to|as|at)|results?[ ]in|get|gets|got|obtain|arrives?[ ]at|called|named)\b"
@@ -144,6 +144,11 @@ def _clause_begin(text: str, first: int, last: int) -> int:
     first = exclaimed.end() if exclaimed else first
     clauses = list(_NEXT_CLAUSE.finditer(text, first, last))
     return clauses[-1].end() if clauses and not _CONDITIONAL.search(text, first, clauses[-1].start()) else first
+
+
+def is_asserted(text: str, first: int, last: int) -> bool:
+    """Whether what text[first:last] says holds: no condition, no mere possibility."""
+    return not _CONDITIONAL.search(text, first, last)
 
 
 def is_plain_claim(text: str, start: int, sentence: Sentence) -> bool:
