@@ -1,6 +1,7 @@
 """Recipes: every one parses, comes back equal, and what does not fit is named."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,27 @@ def test_later_overrides_win_and_the_seed_replaces(smoke_recipe: Path) -> None:
 def test_what_does_not_fit_is_named(smoke_recipe: Path, assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(smoke_recipe, overrides=[assignment])
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("{modell: m}", r"unknown key 'generate.teachers.0.modell' \(did you mean 'model'\?\)"),
+        ("{mode: batches}", r"generate.teachers.0.mode: Input should be 'live', 'batch' or 'files' \(found 'batches'\)"),
+        ("{price: fre}", r"generate.teachers.0.price: Input should be 'free' or 'unknown' \(found 'fre'\)"),
+        (
+            "{price: {prompt_usd_per_million: -1, completion_usd_per_million: 2}}",
+            r"generate.teachers.0.price.prompt_usd_per_million: .*greater than or equal to 0 \(found -1\)",
+        ),
+    ],
+)
+def test_one_wrong_value_is_one_complaint(smoke_recipe: Path, teacher: str, message: str) -> None:
+    known = "{kind: openai_compatible, name: t, preset: vllm, model: m, "
+    with pytest.raises(ConfigError) as found:
+        load_recipe(smoke_recipe, overrides=[f"generate.teachers=[{known}{teacher[1:]}]"])
+    assert re.fullmatch(rf"[^;:]*: {message}", str(found.value))
+    with pytest.raises(ConfigError, match=r"modell.*; .*questions.num_train"):
+        load_recipe(smoke_recipe, overrides=[f"generate.teachers=[{known}modell: m}}]", "questions.num_train=0"])
 
 
 def test_a_missing_recipe_and_one_that_is_not_a_mapping(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qrdistill.evaluation.score import score_predictions
-from qrdistill.evaluation.stats import bootstrap_over_seeds, holm, paired_bootstrap, paired_over_seeds, wilson
+from qrdistill.evaluation.stats import bootstrap_over_seeds, holm, paired_over_seeds, wilson
 from qrdistill.evaluation.team import agreement, oracle, vote
 from qrdistill.types import Prediction, Question
 
@@ -41,31 +41,6 @@ def test_wilson_covers_at_about_its_level():
         low, high = wilson(int(generator.binomial(150, 0.2)), 150)
         hits += low <= 0.2 <= high
     assert 0.93 < hits / 2000 < 0.97
-
-
-def test_paired_bootstrap_finds_a_planted_difference_and_no_other():
-    generator = np.random.default_rng(0)
-    base = (generator.random(300) < 0.3).astype(float)
-    better = np.maximum(base, generator.random(300) < 0.15)
-    found = paired_bootstrap(list(better), list(base))
-    assert found.low > 0
-    assert found.diff == pytest.approx(float((better - base).mean()))
-    assert found.p_value < 0.01
-    same = paired_bootstrap(list(base), list(base))
-    assert (same.low, same.high, same.p_value) == (0.0, 0.0, 1.0)
-
-
-def test_paired_bootstrap_interval_matches_the_normal_one():
-    difference = np.tile([1.0, 0.0, 0.0, -1.0, 1.0], 60)
-    found = paired_bootstrap(list(difference), [0.0] * 300)
-    half = 1.96 * difference.std() / 300**0.5
-    assert found.low == pytest.approx(difference.mean() - half, abs=0.01)
-    assert found.high == pytest.approx(difference.mean() + half, abs=0.01)
-
-
-def test_paired_bootstrap_refuses_unequal_arms():
-    with pytest.raises(ValueError, match="same questions"):
-        paired_bootstrap([1.0], [1.0, 0.0])
 
 
 def test_holm_never_rejects_more_than_the_closed_test():

@@ -93,9 +93,10 @@ def test_planted_flaws_are_found_and_clean_paths_stay(tmp_path: Path, seed: int)
     audit = audit_filter(run)
     assert audit["wrong_answer"].num_paths > 300
     assert audit["spurious_step"].num_paths > 300
-    assert audit["wrong_answer"].dropped_frac >= 0.99, audit["wrong_answer"].missed
-    assert audit["spurious_step"].dropped_frac >= 0.95, audit["spurious_step"].missed
-    assert audit["none"].dropped_frac <= 0.01, audit["none"].missed
+    dropped = {flaw: found.num_dropped / found.num_paths for flaw, found in audit.items()}
+    assert dropped["wrong_answer"] >= 0.99, audit["wrong_answer"].missed
+    assert dropped["spurious_step"] >= 0.95, audit["spurious_step"].missed
+    assert dropped["none"] <= 0.01, audit["none"].missed
     planted = {truth.path_id: truth for truth in run.ledger.all(PlantedFlaw)}
     found = {verdict.path_id: verdict for verdict in run.ledger.all(JudgeVerdict) if verdict.decision == "drop"}
     quoted = [path_id for path_id, verdict in found.items() if planted[path_id].flaw == "spurious_step"]

@@ -70,7 +70,7 @@ def test_an_honest_judge_keeps_the_sound_and_catches_every_planted_flaw() -> Non
     counted = {verdict.path_id: verdict.decision for verdict in verdicts if verdict.judge == one.name}
     assert {counted[path.id] for path in paths} == {"keep"}
     found = one.audits[one.names[0]]
-    assert (found.catch_frac, found.false_reject_frac) == (1, 0)
+    assert (found.caught, found.falsely_rejected) == (found.num_bad, 0)
     assert found.num_bad >= MIN_EACH <= found.num_good
 
 

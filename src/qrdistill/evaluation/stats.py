@@ -26,43 +26,6 @@ def wilson(num_correct: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paired:
-    """Mean difference of two arms over the same questions, with its 95% bootstrap interval and two-sided p-value."""
-
-    diff: float
-    low: float
-    high: float
-    p_value: float
-    n: int
-
-
-def paired_bootstrap(first: Sequence[float], second: Sequence[float], *, num_resamples: int = 10_000, seed: int = 0) -> Paired:
-    """Bootstrap mean(first - second) over questions.
-
-    Args:
-        first: per-question scores of one arm (0 or 1, or means over seeds).
-        second: of the other arm, same questions in the same order.
-        num_resamples: bootstrap samples.
-        seed: of the resampling.
-
-    Raises:
-        ValueError: the arms differ in length or are empty.
-    """
-    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    if len(first) != len(second) or not len(first):
-        raise ValueError(f"paired arms need the same questions, found {len(first)} and {len(second)}")
-    generator = np.random.default_rng(seed)
-    n = len(difference)
-    means = np.empty(num_resamples)
-    for start in range(0, num_resamples, 1000):
-        size = min(1000, num_resamples - start)
-        means[start : start + size] = difference[generator.integers(n, size=(size, n))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    tail = min((means <= 0).mean(), (means >= 0).mean())
-    return Paired(diff=float(difference.mean()), low=float(low), high=float(high), p_value=float(min(1.0, 2 * tail)), n=n)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values (Holm, 1979), in the order given.
 

@@ -23,11 +23,6 @@ class FlawAudit:
     missed: tuple[str, ...] = field(default=())
     """Ids of flawed paths that were kept, or of clean paths that were dropped."""
 
-    @property
-    def dropped_frac(self) -> float:
-        """Share that was dropped; NaN when there are none."""
-        return self.num_dropped / self.num_paths if self.num_paths else float("nan")
-
 
 def audit_filter(run: Run) -> dict[Flaw, FlawAudit]:
     """Compare the filter's decisions of a run with the planted truth."""

@@ -50,19 +50,9 @@ class Audit:
     falsely_rejected: int
 
     @property
-    def catch_frac(self) -> float:
-        """Share of known-bad controls that were dropped."""
-        return self.caught / self.num_bad if self.num_bad else math.nan
-
-    @property
     def accepted_frac(self) -> float:
         """Share of known-bad controls that were kept."""
         return self.accepted / self.num_bad if self.num_bad else math.nan
-
-    @property
-    def false_reject_frac(self) -> float:
-        """Share of known-good controls that were dropped."""
-        return self.falsely_rejected / self.num_good if self.num_good else math.nan
 
 
 def num_controls(num_judged: int, control_frac: float) -> int:

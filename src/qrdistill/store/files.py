@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,6 @@ def export_records(folder: Path, name: str, records: Sequence[Any]) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink)
     write_bytes(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
-
-
-def read_jsonl(path: Path) -> Iterable[dict[str, Any]]:
-    """Rows of one of our own JSONL exports."""
-    with path.open(encoding="utf-8") as handle:
-        for line in handle:
-            yield json.loads(line)
 
 
 def _plain(record: Any) -> dict[str, Any]:

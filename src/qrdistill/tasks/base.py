@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -100,7 +99,3 @@ class SolvableTask(Task, Protocol):
 
     def solve(self, question: Question, slip: Slip | None = None) -> Solution:
         """The worked solution of a question, built from its metadata, with one deliberate mistake if `slip` is given."""
-
-
-TaskTable = Mapping[str, Task]
-"""Tasks of one run by name."""

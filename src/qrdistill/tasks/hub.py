@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import cache
@@ -48,6 +49,9 @@ def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], where: str) -
         from huggingface_hub import errors, snapshot_download
     except ImportError as error:
         raise UsageError(f"{where}: huggingface_hub is not installed; run: pip install 'qrdistill[hub]'") from error
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # what its retries print is summed up in the error below
     try:
         return str(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns)))
     except errors.GatedRepoError as error:
@@ -62,3 +66,5 @@ def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], where: str) -
             f"{where}: cannot download {repo} at {revision} ({reason}) and it is not in the local cache; connect to the network, "
             "or use a local copy of its files with `path`"
         ) from error
+    finally:
+        log.setLevel(level)
