@@ -19,7 +19,7 @@ from harness.clock import took_s
 from harness.runs import exports, has_begun
 from qrdistill.cli.bars import Lines
 from qrdistill.cli.main import run_app
-from qrdistill.cli.output import plain
+from qrdistill.cli.text import plain
 from qrdistill.config import load_recipe
 from qrdistill.store import STAGES, Run
 from qrdistill.types import Attempt, PathRequest, Prediction, Question, ReasoningPath, Route, Score

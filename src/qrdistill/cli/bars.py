@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
-from qrdistill.cli.output import plain
+from qrdistill.cli.text import plain
 from qrdistill.progress import Progress
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from qrdistill.cli import options
-from qrdistill.cli.output import Session, plain
+from qrdistill.cli.output import Session
+from qrdistill.cli.text import plain
 from qrdistill.errors import UsageError
 from qrdistill.types import AnswerKind
 

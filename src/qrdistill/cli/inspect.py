@@ -227,7 +227,7 @@ def _list_tasks() -> _Listing:
 
 def _list_styles() -> _Listing:
     from qrdistill.teacher.streams import STREAMS
-    from qrdistill.teacher.styles import STYLES
+    from qrdistill.teacher.templates import STYLES
 
     styles = [*STYLES.values(), *(stream.style for stream in STREAMS.values())]
     rows: list[tuple[str, ...]] = [(style.name, style.why) for style in styles]

@@ -10,23 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qrdistill.cli.bars import make_progress
+from qrdistill.cli.text import plain
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from qrdistill.progress import Progress
-
-
-def plain(text: str) -> str:
-    r"""Text that cannot steer a terminal: characters that are not seen are named.
-
-    >>> plain("a" + chr(27) + "[31mred")
-    'a⟨U+001B⟩[31mred'
-    """
-    if text.isascii() and text.replace("\n", "").isprintable():
-        return text
-    from qrdistill.report.text import visible
-
-    return visible(text)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> RenderableType:
@@ -65,8 +55,6 @@ class Session:
     def progress(self) -> Progress:
         """Draws progress on stderr."""
         if self._progress is None:
-            from qrdistill.cli.bars import make_progress
-
             self._progress = make_progress(sys.stderr)
         return self._progress
 

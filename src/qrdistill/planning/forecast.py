@@ -15,7 +15,8 @@ from qrdistill.quality.llm_judge import MAX_ASKS
 from qrdistill.teacher.client.capabilities import resolve
 from qrdistill.teacher.client.checks import PaidStage
 from qrdistill.teacher.client.money import cost_usd, likely_tokens
-from qrdistill.teacher.styles import Style, render, styles_of
+from qrdistill.teacher.styles import render, styles_of
+from qrdistill.teacher.templates import Style
 from qrdistill.types import Question
 
 TOTAL = "total"

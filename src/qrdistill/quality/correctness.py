@@ -57,5 +57,5 @@ def _graded(tasks: Mapping[str, Task], work: Sequence[Work], num_workers: int) -
     if num_workers and work:
         from qrdistill.quality.ray_grading import grade_all
 
-        return grade_all(tasks, work, num_workers=num_workers)
+        return grade_all(check_answer, tasks, work, num_workers=num_workers)
     return ([check_answer(tasks[question.task], question, path)] for question, path in work)

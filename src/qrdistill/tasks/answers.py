@@ -289,9 +289,18 @@ class _Turn:
             found = self.read(place)
             if isinstance(found, Refusal) and place.source == "predicate":
                 continue
-            if found is not None and not self.is_denied(found.start):
+            if found is not None and not self.is_denied(found.start) and not self.explains(place, found, places):
                 return self.corrected(found)
         return None
+
+    def explains(self, place: Statement, found: Found, places: list[Statement]) -> bool:
+        """Whether a sentence only explains the label of the first line ("Contradiction", then "The premise entails ...")."""
+        lead = next((first for first in places if first.source == "lead" and first.end < place.start), None)
+        if self.kind != "nli" or place.source != "sentence" or lead is None or not isinstance(found, Reading):
+            return False
+        opened = self.read(Statement(lead.start, lead.end, "line", True))
+        is_other = isinstance(opened, Reading) and opened.value != found.value
+        return is_other and second_thought(self.text, lead.end, place.end) < 0
 
     def is_crossed_out(self, place: Statement) -> bool:
         """Whether a cross stands in the place's line: an answer marked as wrong. Before a "no" it is decoration."""

@@ -14,7 +14,8 @@ from qrdistill.teacher.base import Teacher
 from qrdistill.teacher.collect import Grid, fill_grid
 from qrdistill.teacher.registry import make_teacher
 from qrdistill.teacher.resample import without_right_answer
-from qrdistill.teacher.styles import Style, style_named
+from qrdistill.teacher.styles import style_named
+from qrdistill.teacher.templates import Style
 from qrdistill.types import PathRequest, Question, Split
 
 ASKED: tuple[Split, ...] = ("train", "validation")

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from qrdistill.tasks.answers import extract
 from qrdistill.tasks.prompts import answer_form, question_block
-from qrdistill.teacher.styles import Style
+from qrdistill.teacher.templates import Style
 from qrdistill.types import Question, ReasoningPath
 
 _PARTS = re.compile(

@@ -24,7 +24,8 @@ from qrdistill.store import Ledger
 from qrdistill.tasks.registry import load_tasks
 from qrdistill.teacher.client import OpenAICompatibleTeacher
 from qrdistill.teacher.layout import make_request
-from qrdistill.teacher.styles import Style, style_named
+from qrdistill.teacher.styles import style_named
+from qrdistill.teacher.templates import Style
 from qrdistill.types import Question, ReasoningPath
 
 QUESTION = Question(id="q1", task="t", split="train", text="What is 2 + 2?", kind="number", gold="4")

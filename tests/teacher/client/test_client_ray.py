@@ -81,7 +81,7 @@ with FaultServer(answer=judges.honest, faults=MIXED, seed=4, latency_s=0.01) as 
             questions = {question.id: question for question in run.ledger.all(Question)}
             work = [(questions[path.question_id], path) for path in run.ledger.all(ReasoningPath)]
             found = []
-            graded = ray_grading.grade_all(load_tasks(run.config), work, num_workers=2)
+            graded = ray_grading.grade_all(correctness.check_answer, load_tasks(run.config), work, num_workers=2)
             for chunk in graded:
                 found += chunk
             assert [verdict.path_id for verdict in found] == [path.id for _, path in work]

@@ -14,7 +14,7 @@ _UNSAID: frozenset[Source] = frozenset({"bold", "line", "lead", "predicate", "pr
 """Places that do not announce an answer; what announces one is read whole anyway."""
 MAX_PAIR = 160
 """How far before the end of a place its two values may begin."""
-_SIDE = r"(?P<{0}>[A-Za-z])(?:_\{{?\w\}}?)?[ ]?=[ ]?(?P<{0}_value>[^=\n]{{1,40}}?)"
+_SIDE = r"(?P<{0}>[A-Za-z])(?:_\{{?\w\}}?)?[ ]?=[ ]?(?P<{0}_value>(?:(?![ ][A-Za-z]{{3}})[^=\n]){{1,40}}?)"
 _PAIR = re.compile(
     r"(?:^|(?<=[\s$(,:*]))(?<![\d+*/^=-][ ])(?P<whole>"
     + _SIDE.format("first")

@@ -147,6 +147,8 @@ def read(text: str, statement: Statement, options: Options) -> Found:
             return Refusal("the label and the text name different options", at, end)
         stop = tagged.end() if tagged else stop
     end = max(end, sentence_end(text, stop, line_end)) if is_label and not statement.is_exact else end
+    if statement.source == "correction" and is_label and _DENIED_LABEL.match(text, stop, end):
+        return None  # "C: no. D: no." goes from option to option
     if _joined(text, stop, end, options, label):
         return Refusal("more than one option is named", at, end)
     is_lenient = statement.source in {"line", "lead", "bold", "predicate"} and not (
