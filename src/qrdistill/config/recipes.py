@@ -131,12 +131,28 @@ def validate(tree: Mapping[str, Any], *, where: str = "the recipe") -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        found = error.errors()
-        inside = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-        # A list loses the entries that do not fit, and is then too short: one cause, told once.
-        causes = [problem for problem in found if problem["type"] != "too_short" or problem["loc"] not in inside]
-        problems = "; ".join(_explain(problem, tree) for problem in causes)
+        problems = "; ".join(_explain(problem, tree) for problem in _causes(error.errors()))
         raise ConfigError(f"{where}: {problems}") from error
+
+
+def _causes(problems: Sequence[Any]) -> list[Any]:
+    """Problems but for those that follow from others, so that one cause is told once.
+
+    A list loses the entries that do not fit, and is then too short. Where a word or a mapping will do ("price: free"), a wrong
+    mapping is no word either, and a wrong word no mapping.
+    """
+    inside = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    words = {problem["loc"][:-1] for problem in problems if problem["type"] == "literal_error"}
+
+    def follows(problem: Any) -> bool:
+        *place, member = problem["loc"] or ("",)
+        if problem["type"] == "too_short":
+            return problem["loc"] in inside
+        if problem["type"] == "model_type":
+            return tuple(place) in words and member == problem["ctx"]["class_name"]
+        return problem["type"] == "literal_error" and str(member).startswith("literal[") and isinstance(problem["input"], Mapping)
+
+    return [problem for problem in problems if not follows(problem)]
 
 
 def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
