@@ -82,7 +82,7 @@ def test_six_styles_with_faults_and_kills(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_in_time_and_lose_nothing(tmp_path: Path, number: int) -> None:
     with FaultServer(latency_s=0.2) as server:
-        recipe, folder = write_recipe(tmp_path, server.url, num_train=4), tmp_path / "run"
+        recipe, folder = write_recipe(tmp_path, server.url, num_train=19), tmp_path / "run"
         process = start(["-m", "qrdistill", "generate", str(recipe), "-o", str(folder)], environment=KEYS)
         while len(server.accepted) < 10 and process.poll() is None:
             time.sleep(0.01)
@@ -94,9 +94,10 @@ def test_signals_leave_in_time_and_lose_nothing(tmp_path: Path, number: int) -> 
         ledger = Ledger(folder / "ledger.sqlite", is_read_only=True)
         assert ledger.count(ReasoningPath) == len(server.accepted)
         ledger.close()
+        server.latency_s = 0.0
         assert generate(recipe, folder)[0] == 0
-        books(folder, server, 30)
-        assert len(server.accepted) == 30
+        books(folder, server, 120)
+        assert len(server.accepted) == 120
 
 
 @pytest.mark.parametrize(
