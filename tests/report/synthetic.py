@@ -301,14 +301,13 @@ def metrics_text(size: Size) -> str:
             "loss/router": -0.3 * done,
         }
         row |= {"peer/agreement": 0.4 + 0.3 * done + rng.gauss(0, 0.02), "unknown/thing": 3}
+        row |= {"peer/agreement_shuffled": 0.05, "peer/entropy_nats": 1.2 - done, "routing/entropy_nats": 0.69 - 0.2 * done}
         for index, student in enumerate(STUDENTS):
             row |= {
                 f"loss/sft/{student}": (2.2 + index) * math.exp(-2 * done) + 0.4 + rng.gauss(0, 0.1),
                 f"loss/peer/{student}": 0.3 * math.exp(-done) + rng.gauss(0, 0.01),
                 f"routing/load/{student}": 0.5 + 0.05 * rng.gauss(0, 1),
-                f"routing/entropy/{student}": 0.69 - 0.2 * done,
-                f"routing/bias/{student}": 0.2 * done * (1 - 2 * index),
-                f"reliability/kappa/{student}": 0.6 * done - 0.1,
+                f"routing/kappa/{student}": 0.6 * done - 0.1,
                 f"optim/lr/{student}": 4e-4 * (1 - done),
                 f"optim/grad_norm/{student}": 1 + rng.random(),
                 f"train/label_tokens/{student}": 700 * (step + 1) + rng.randint(0, 99),

@@ -87,3 +87,19 @@ def test_a_baseline_that_needs_a_teacher_says_so_without_one(name, tmp_path):
     written = "".join(f'{{"id": "q1", "style": "{s}", "response": "The answer is 4."}}\n' for s in recipe.generate.styles)
     recording.write_text(written)
     assert not any("needs texts" in str(problem) for problem in problems(recipe, stages=["generate"]))
+
+
+def test_more_answers_than_a_recording_holds_are_refused(tmp_path):
+    """Answer Augmentation on a recording with one answer a question would silently be plain SFT on one style."""
+    recording = tmp_path / "paths.jsonl"
+    rows = [f'{{"id": "q1", "style": "cot", "sample": {n}, "response": "The answer is {n}."}}\n' for n in range(6)]
+    recording.write_text(rows[0])
+    replay = toy_recipe(generate={"teachers": [{"kind": "replay", "path": str(recording)}]}).generate
+    recipe = VARIANTS["answer_augmentation"].apply(team().model_copy(update={"generate": replay}))
+    assert recipe.generate.samples == 6
+    found = [str(problem) for problem in problems(recipe, stages=["generate"])]
+    assert any(
+        "6 paths a question are asked for, and the recording of 'replay' holds at most 1 in the style 'cot'" in f for f in found
+    )
+    recording.write_text("".join(rows))
+    assert not any("asked for" in str(problem) for problem in problems(recipe, stages=["generate"]))

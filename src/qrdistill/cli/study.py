@@ -32,13 +32,16 @@ def study(
     expected: Annotated[
         str, typer.Option("--expected", metavar="FILE", help="An earlier study.json: say whether it is reproduced.")
     ] = "",
+    is_so_far: Annotated[
+        bool, typer.Option("--so-far", help="Run nothing: compare what is done already, also while the study runs elsewhere.")
+    ] = False,
     out: options.Out = "",
     set_: options.Set = [],  # noqa: B006 - typer copies it
     json_: options.Json = False,
 ) -> None:
     """Train and compare variants of a recipe on equal numbers of training tokens; the same command resumes."""
     from qrdistill.report.study import read_study, write_study_report
-    from qrdistill.study.sweep import run_study
+    from qrdistill.study.sweep import run_study, study_so_far
     from qrdistill.study.variants import names_of, seeds_of
 
     session: Session = ctx.obj
@@ -47,6 +50,15 @@ def study(
     earlier = read_study(expected) if expected else None
     folder = Path(out or Path("runs") / f"study-{config.name}")
     session.folder = folder
+    if is_so_far:
+        found = study_so_far(config, folder, variants=names, seeds=numbers, jobs=jobs)
+        left = found.get("missing", [])
+        session.result(
+            {"verb": "study", "path": str(folder), **found},
+            [*_shown(found), *([f"not done yet: {', '.join(left)}"] if left else [])],
+            next_step="repeat the command without --so-far to run what is not done",
+        )
+        return
     found = run_study(config, folder, variants=names, seeds=numbers, jobs=jobs, expected=earlier, progress=session.progress)
     page = write_study_report([folder])
     path = folder / "study.json"
@@ -59,7 +71,7 @@ def study(
 
 def _shown(found: dict[str, Any]) -> list[RenderableType]:
     students = found["students"]
-    columns = ("arm", "mean", "95% interval", *students, "label tokens", "n", "unparsed", "truncated")
+    columns = ("arm", "mean", "95% interval", *students, "label tokens", "seeds", "n", "unparsed", "truncated")
     rows = [
         (
             name,
@@ -67,6 +79,7 @@ def _shown(found: dict[str, Any]) -> list[RenderableType]:
             f"{arm['low']:.1%} to {arm['high']:.1%}",
             *(f"{arm['students'][student]['mean']:.1%}" if student in arm["students"] else "-" for student in students),
             f"{arm['train_tokens']:,}",
+            arm["seeds"],
             arm["n"],
             f"{arm['unparsed_frac']:.1%}",
             f"{arm['truncated_frac']:.1%}",

@@ -11,6 +11,15 @@ from qrdistill.config.endpoints import (
     PriceConfig,
     StyleConfig,
 )
+from qrdistill.config.extras import (
+    OWN_STYLE,
+    PREFERENCES,
+    DpoConfig,
+    ExtraConfig,
+    OrpoConfig,
+    OwnSamplesConfig,
+    PassRateConfig,
+)
 from qrdistill.config.method import (
     METHODS,
     AlignUtilityConfig,
@@ -86,6 +95,8 @@ from qrdistill.config.tree import (
 
 __all__ = [
     "METHODS",
+    "OWN_STYLE",
+    "PREFERENCES",
     "STYLES",
     "AdapterConfig",
     "AlignUtilityConfig",
@@ -96,9 +107,11 @@ __all__ = [
     "CassetteTeacherConfig",
     "Config",
     "DatasetTaskConfig",
+    "DpoConfig",
     "EncoderConfig",
     "EndpointConfig",
     "EvaluationConfig",
+    "ExtraConfig",
     "FeaturePeerConfig",
     "FilterConfig",
     "FolderSource",
@@ -119,9 +132,12 @@ __all__ = [
     "NgramEncoderConfig",
     "NoJudgeConfig",
     "OpenAICompatibleTeacherConfig",
+    "OrpoConfig",
+    "OwnSamplesConfig",
     "PackageEncoderConfig",
     "PackageSource",
     "PaperPolicyConfig",
+    "PassRateConfig",
     "PeerConfig",
     "PeersConfig",
     "PolicyConfig",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from qrdistill.config.extras import PREFERENCES, ExtraConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FeatureName = Literal["nll_per_byte", "rank_surprisal", "brier_nll", "value_right", "log_tokens", "quality", "utility"]
@@ -336,6 +338,17 @@ class MethodConfig(_Model):
     peers: PeersConfig = PeerConfig()
     training_prompt: Literal["plain", "style"] = "plain"
     """Prompt that training paths stand behind: the plain test-time one, or the one the teacher got for the path's style."""
+    extras: tuple[ExtraConfig, ...] = ()
+    """Optional stages: own_samples, pass_rate, orpo or dpo."""
+
+    @model_validator(mode="after")
+    def _extras_go_together(self) -> MethodConfig:
+        kinds = [extra.kind for extra in self.extras]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"extras: {twice[0]!r} stands twice; list it once")
+        if all(kind in kinds for kind in PREFERENCES):
+            raise ValueError("extras: orpo and dpo are two forms of the same final epoch; list one of them")
+        return self
 
 
 _PAPER_PEERS = FeaturePeerConfig(

@@ -50,7 +50,7 @@ def problems(config: Config, *, stages: Sequence[Stage] = STAGES) -> list[QRDist
 
     found: list[QRDistillError] = [*_unknown_styles(config), *_missing_files(config)]
     if not found:
-        found += _unwritten_streams(config)
+        found += _unrecorded(config)
         found += _task_problems(config, is_drawn="generate" in stages)
     if hasattr(config.method.policy, "utility") and config.questions.num_validation == 0:
         found.append(
@@ -81,27 +81,38 @@ def _unknown_styles(config: Config) -> list[QRDistillError]:
     return found
 
 
-def _unwritten_streams(config: Config) -> list[QRDistillError]:
-    """Streams ask a teacher for texts of their own; a recording must already hold them."""
+def _unrecorded(config: Config) -> list[QRDistillError]:
+    """Texts that only a teacher could write, where every teacher is a recording that does not hold them."""
     from qrdistill.teacher.replay import ReplayTeacher
 
-    wanted = [style for style in config.generate.styles if style in STREAM_STYLES]
-    teachers = config.generate.teachers
-    if not wanted or not all(isinstance(teacher, ReplayTeacherConfig) for teacher in teachers):
+    replays = [teacher for teacher in config.generate.teachers if isinstance(teacher, ReplayTeacherConfig)]
+    if len(replays) < len(config.generate.teachers):
         return []
     try:
-        recorded = {style for t in teachers if isinstance(t, ReplayTeacherConfig) for style in ReplayTeacher(t).styles}
+        recordings = [ReplayTeacher(teacher) for teacher in replays]
     except QRDistillError as error:
         return [error]
-    return [
+    recorded = {style for recording in recordings for style in recording.styles}
+    most = {style: max(recording.num_samples(style) for recording in recordings) for style in recorded}
+    name, wanted = replays[0].name, config.generate.samples
+    found: list[QRDistillError] = [
         ConfigError(
             f"generate.styles: {style!r} needs texts that a teacher writes for it, and the recording of "
-            f"{teachers[0].name!r} holds none (it has {', '.join(sorted(recorded))}); "
+            f"{name!r} holds none (it has {', '.join(sorted(recorded))}); "
             "add a worked_solution or openai_compatible teacher, or leave the style out"
         )
-        for style in wanted
-        if style not in recorded
+        for style in config.generate.styles
+        if style in STREAM_STYLES and style not in recorded
     ]
+    found += [
+        ConfigError(
+            f"generate.samples: {wanted} paths a question are asked for, and the recording of {name!r} holds at most "
+            f"{most[style]} in the style {style!r}; lower samples, or add a teacher that can write more"
+        )
+        for style in config.generate.styles
+        if style in recorded and most[style] < wanted
+    ]
+    return found
 
 
 def _missing_files(config: Config) -> list[QRDistillError]:

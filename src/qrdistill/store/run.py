@@ -184,6 +184,8 @@ class Run:
     def _hash(self, stage: Stage, *, has_test_size: bool) -> str:
         """More test questions do not change the students, unless one of them leaks: `has_test_size` leaves their number out."""
         tree = self.config.model_dump(mode="json")
+        if not tree["method"]["extras"]:  # what is off changes nothing: runs made before it existed stay done
+            del tree["method"]["extras"]
         if not has_test_size:
             del tree["questions"]["num_test"]
         before = STAGES[: STAGES.index(stage) + 1]

@@ -55,6 +55,8 @@ class _Row:
     prompt_ids: list[int]
     limit: int
     new_ids: list[int] = field(default_factory=list)
+    draws: torch.Generator | None = None
+    """Where the tokens are drawn; None: the likeliest token is taken."""
 
     @property
     def num_slots(self) -> int:
@@ -69,10 +71,12 @@ def decode(
     max_new_tokens: int,
     batch_size: int = 32,
     openings: Sequence[str] = (),
+    temperature: float = 0.0,
+    seeds: Sequence[int] = (),
     on_done: Callable[[int, Decoded], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> list[Decoded]:
-    """Answer prompts greedily.
+    """Answer prompts greedily, or draw from the student's distribution.
 
     A row ends at an end token, after a line that states the answer (`ANSWER_LINE`), where a new question begins (`RUN_ON`, cut
     off): finish "stop"; or at `max_new_tokens`, the end of the model's window or in a loop (`is_loop`): finish "length".
@@ -83,6 +87,8 @@ def decode(
         max_new_tokens: most tokens per answer.
         batch_size: most rows at once.
         openings: text each answer begins with (one per prompt); the answers hold what comes after it.
+        temperature: logits are divided by it before a token is drawn; 0: the likeliest token is taken.
+        seeds: of the draws, one per prompt: an answer does not depend on which prompts stand beside it.
         on_done: called with (index, answer) as rows end.
         is_cancelled: asked before every step.
 
@@ -93,7 +99,7 @@ def decode(
         DataError: a prompt fills the model's window.
         CancelledError: `is_cancelled` said so.
     """
-    waiting = deque(_rows(student, prompts, openings, max_new_tokens))
+    waiting = deque(_rows(student, prompts, openings, max_new_tokens, seeds if temperature else ()))
     done: dict[int, Decoded] = {}
     finder = _StopFinder(student)
     rows: list[_Row] = []
@@ -103,7 +109,7 @@ def decode(
             if is_cancelled is not None and is_cancelled():
                 raise CancelledError
             while waiting and (cache is None or len(rows) <= batch_size // 2):
-                cache, rows = _refill(student, cache, rows, waiting, batch_size)
+                cache, rows = _refill(student, cache, rows, waiting, batch_size, temperature)
             assert cache is not None
             ended = {row.index: answer for row in rows if (answer := finder.check(row)) is not None}
             for index, answer in ended.items():
@@ -117,11 +123,13 @@ def decode(
                     cache = None
                     continue
                 cache.keep(torch.tensor(kept, device=student.device), cache.num_slots - max(row.num_slots for row in rows))
-            _step(student, cache, rows)
+            _step(student, cache, rows, temperature)
     return [done[index] for index in range(len(prompts))]
 
 
-def _rows(student: Student, prompts: Sequence[str], openings: Sequence[str], max_new_tokens: int) -> list[_Row]:
+def _rows(
+    student: Student, prompts: Sequence[str], openings: Sequence[str], max_new_tokens: int, seeds: Sequence[int]
+) -> list[_Row]:
     window = int(getattr(student.causal_lm.config, "max_position_embeddings", 1 << 30))
     rows = []
     for index, prompt in enumerate(prompts):
@@ -132,12 +140,13 @@ def _rows(student: Student, prompts: Sequence[str], openings: Sequence[str], max
             raise DataError(
                 f"a prompt has {len(ids)} tokens, which fills the window of student {student.name!r} ({window} tokens)"
             )
-        rows.append(_Row(index, ids, min(max_new_tokens, window - len(ids))))
+        draws = torch.Generator().manual_seed(seeds[index]) if seeds else None
+        rows.append(_Row(index, ids, min(max_new_tokens, window - len(ids)), draws=draws))
     return sorted(rows, key=lambda row: (-len(row.prompt_ids), row.index))
 
 
 def _refill(
-    student: Student, cache: SlotCache | None, rows: list[_Row], waiting: deque[_Row], batch_size: int
+    student: Student, cache: SlotCache | None, rows: list[_Row], waiting: deque[_Row], batch_size: int, temperature: float
 ) -> tuple[SlotCache, list[_Row]]:
     """Run waiting prompts through the model until the batch is full."""
     while waiting and len(rows) < batch_size:
@@ -148,7 +157,7 @@ def _refill(
         ids_BL = torch.zeros(len(fresh), length, dtype=torch.long)
         for number, row in enumerate(fresh):
             ids_BL[number, length - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
-        _forward(student, filled, fresh, ids_BL.to(student.device))
+        _forward(student, filled, fresh, ids_BL.to(student.device), temperature)
         if cache is None:
             cache = filled
         else:
@@ -158,13 +167,13 @@ def _refill(
     return cache, rows
 
 
-def _step(student: Student, cache: SlotCache, rows: list[_Row]) -> None:
+def _step(student: Student, cache: SlotCache, rows: list[_Row], temperature: float) -> None:
     """Feed every row's newest token."""
-    _forward(student, cache, rows, torch.tensor([[row.new_ids[-1]] for row in rows], device=student.device))
+    _forward(student, cache, rows, torch.tensor([[row.new_ids[-1]] for row in rows], device=student.device), temperature)
 
 
-def _forward(student: Student, cache: SlotCache, rows: list[_Row], ids_BQ: Tensor) -> None:
-    """Feed right-aligned tokens and append each row's likeliest next token."""
+def _forward(student: Student, cache: SlotCache, rows: list[_Row], ids_BQ: Tensor, temperature: float) -> None:
+    """Feed right-aligned tokens and append each row's next token."""
     num_slots = cache.num_slots + ids_BQ.shape[1]
     used_B = torch.tensor([len(row.prompt_ids) + len(row.new_ids) for row in rows], device=student.device)
     slot_L = torch.arange(num_slots, device=student.device)
@@ -178,8 +187,16 @@ def _forward(student: Student, cache: SlotCache, rows: list[_Row], ids_BQ: Tenso
         use_cache=True,
     )
     logits_BV = student.logits(output.last_hidden_state[:, -1])
-    for row, token in zip(rows, logits_BV.argmax(dim=-1).tolist(), strict=True):
+    chosen_B = _drawn(logits_BV, rows, temperature) if temperature else logits_BV.argmax(dim=-1)
+    for row, token in zip(rows, chosen_B.tolist(), strict=True):
         row.new_ids.append(token)
+
+
+def _drawn(logits_BV: Tensor, rows: list[_Row], temperature: float) -> Tensor:
+    """One token a row [B], by the inverse of its distribution function at one uniform number of the row's own generator."""
+    running_BV = (logits_BV.float() / temperature).softmax(dim=-1).cumsum(dim=-1)
+    uniform_B1 = torch.tensor([[float(torch.rand((), generator=row.draws))] for row in rows], device=logits_BV.device)
+    return torch.searchsorted(running_BV, uniform_B1 * running_BV[:, -1:]).squeeze(1).clamp(max=logits_BV.shape[1] - 1)
 
 
 def _masks(student: Student, slot_Q: Tensor, slot_L: Tensor, first_B: Tensor) -> Any:

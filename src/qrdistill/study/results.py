@@ -3,14 +3,17 @@
 ::
 
     {"arms":   {NAME: {mean, low, high, n, seeds, train_tokens, unparsed_frac, truncated_frac, seconds,
-                       students: {STUDENT: {same}}, tasks: {TASK: {same}}}},
+                       students: {STUDENT: {same}}, tasks: {TASK: {same}},
+                       team: {oracle, low, high, agreement, error_overlap}}},
      "paired": {"A-B": {diff, low, high, p_value, n, effect_h, students: {...}, tasks: {TASK: {same, p_holm}}}},
      "efficiency": {"mean" | STUDENT: {share, low, high, reached_frac, target, curves}},
+     "questions": {QUESTION: {"task": TASK, "arms": {NAME: share of seeds and students that are right}}},
      "expected": {NAME: {mean, tolerance}}, "reproduced": {NAME: true | false},
      "max_label_tokens": ..., "seeds": [...], "versions": {...}, ...}
 
 An arm's score of a question is the mean over its students. Intervals hold for other questions and other seeds (see
-`qrdistill.evaluation.stats`); p-values of single tasks are Holm-adjusted within a pair.
+`qrdistill.evaluation.stats`); p-values of single tasks are Holm-adjusted within a pair. Each arm is about the seeds it has
+results of (`seeds` counts them), a pair about those both have; `missing` names what a study that is not over has yet to run.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from qrdistill.errors import DataError
 from qrdistill.evaluation.stats import Estimate, bootstrap_over_seeds, cohen_h, holm, paired_over_seeds
 from qrdistill.store.provenance import code_hash, versions
 from qrdistill.study.efficiency import sample_efficiency
+from qrdistill.study.together import team_figures
 
 Result = dict[str, Any]
 Answer = dict[str, Any]
@@ -48,8 +52,18 @@ def summarise(
     tokens: int,
     config: Config,
     expected: Mapping[str, Any] | None = None,
+    missing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare the arms of a study.
+
+    Args:
+        results: what the workers left.
+        variants: the arms that are compared.
+        seeds: of the study.
+        tokens: the budget of every trained arm.
+        config: the recipe.
+        expected: an earlier study, to say whether it is reproduced.
+        missing: labels of the units whose results are not there yet.
 
     Raises:
         DataError: arms were trained on different numbers of tokens.
@@ -60,7 +74,7 @@ def summarise(
     efficiency = {
         label: found
         for label, students in table.groups().items()
-        if (found := sample_efficiency({name: table.scores(name, students=students) for name in variants}))
+        if not missing and (found := sample_efficiency({name: table.scores(name, students=students) for name in variants}))
     }
     study = {
         "name": config.name,
@@ -72,6 +86,8 @@ def summarise(
         "arms": arms,
         "paired": table.pairs(),
         **({"efficiency": efficiency} if efficiency else {}),
+        **({"missing": list(missing)} if missing else {}),
+        "questions": table.questions(),
         "expected": {
             name: {"mean": arm["mean"], "tolerance": round(math.sqrt(2) * (arm["high"] - arm["low"]) / 2 + 1e-4, 4)}
             for name, arm in arms.items()
@@ -136,9 +152,13 @@ class _Table:
                 self.answers[result["arm"], result["seed"]][name] = student["answers"]
                 self.tokens[result["arm"]][name].append(student["train_tokens"])
 
+    def seeds_of(self, *arms: str) -> list[int]:
+        """Seeds under which all of these arms have answers."""
+        return [seed for seed in self.seeds if all(self.answers.get((arm, seed)) for arm in arms)]
+
     def students(self, arm: str) -> list[str]:
         """Students the arm has answers of."""
-        return list(self.answers[arm, self.seeds[0]])
+        return list(self.answers[arm, self.seeds_of(arm)[0]])
 
     def groups(self) -> dict[str, list[str]]:
         """The mean over the students that every arm has, and each of them: label -> students."""
@@ -151,10 +171,10 @@ class _Table:
             {a["task"] for by_student in self.answers.values() for column in by_student.values() for a in column.values()}
         )
 
-    def scores(self, arm: str, *, students: Sequence[str], task: str = "") -> Scores:
+    def scores(self, arm: str, *, students: Sequence[str], task: str = "", seeds: Sequence[int] = ()) -> Scores:
         """Per seed and question the share of students that are right; a check that timed out counts for nothing."""
         columns: Scores = []
-        for seed in self.seeds:
+        for seed in seeds or self.seeds_of(arm):
             right: dict[str, list[float]] = defaultdict(list)
             for student in students:
                 for question, answer in self.answers[arm, seed][student].items():
@@ -172,13 +192,34 @@ class _Table:
             for name in students
         }
         whole["tasks"] = {task: self._cell(arm, students, task) for task in self.tasks()}
+        if len(students) > 1:
+            whole["team"] = team_figures(
+                [{name: self.answers[arm, seed][name] for name in students} for seed in self.seeds_of(arm)]
+            )
         return whole
+
+    def questions(self) -> dict[str, Any]:
+        """Of every question each arm's share of right answers, over the students and the seeds that asked it."""
+        found: dict[str, Any] = {}
+        for arm in self.variants:
+            right: dict[str, list[float]] = defaultdict(list)
+            for column in self.scores(arm, students=self.students(arm)):
+                for question, score in column.items():
+                    right[question].append(score)
+            for question, scores in right.items():
+                shares = found.setdefault(question, {"task": "", "arms": {}})["arms"]
+                shares[arm] = round(sum(scores) / len(scores), 4)
+        for by_student in self.answers.values():
+            for answers in by_student.values():
+                for question in answers.keys() & found.keys():
+                    found[question]["task"] = answers[question]["task"]
+        return dict(sorted(found.items()))
 
     def _cell(self, arm: str, students: Sequence[str], task: str = "") -> dict[str, Any]:
         found = bootstrap_over_seeds(self.scores(arm, students=students, task=task))
         answers = [
             answer
-            for seed in self.seeds
+            for seed in self.seeds_of(arm)
             for student in students
             for answer in self.answers[arm, seed][student].values()
             if task in ("", answer["task"])
@@ -189,7 +230,7 @@ class _Table:
             "low": round(found.low, 6),
             "high": round(found.high, 6),
             "n": found.n,
-            "seeds": len(self.seeds),
+            "seeds": len(self.seeds_of(arm)),
             "train_tokens": round(sum(used) / len(used)),
             "unparsed_frac": round(sum(a["verdict"] == "unparsed" for a in answers) / len(answers), 4),
             "truncated_frac": round(sum(a["is_truncated"] for a in answers) / len(answers), 4),
@@ -202,13 +243,15 @@ class _Table:
         for index, first in enumerate(ordered):
             for second in ordered[index + 1 :]:
                 shared = [name for name in self.students(first) if name in self.students(second)]
-                if shared:
+                if shared and self.seeds_of(first, second):
                     found[f"{first}-{second}"] = self._pair(first, second, shared)
         return found
 
     def _pair(self, first: str, second: str, students: Sequence[str]) -> dict[str, Any]:
+        seeds = self.seeds_of(first, second)
+
         def compare(names: Sequence[str], task: str = "") -> dict[str, Any]:
-            left, right = (self.scores(arm, students=names, task=task) for arm in (first, second))
+            left, right = (self.scores(arm, students=names, task=task, seeds=seeds) for arm in (first, second))
             return _difference(paired_over_seeds(left, right), _mean(left), _mean(right))
 
         whole = compare(students)

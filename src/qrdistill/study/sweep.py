@@ -96,6 +96,40 @@ def run_study(
         return study
 
 
+def study_so_far(
+    config: Config, folder: str | Path, *, variants: Sequence[str], seeds: Sequence[int], jobs: int = 1
+) -> dict[str, Any]:
+    """Compare the arms and seeds that have results already; runs and writes nothing, also beside a study that is under way.
+
+    Arguments are those of `run_study`. Arms without a whole seed are left out; `missing` names every unit that is to be run yet.
+
+    Raises:
+        UsageError: a variant is not known, or there is no result yet.
+        UnsafeConfigError: the folder holds a study of another recipe.
+        DataError: arms did train on different numbers of tokens.
+    """
+    folder = Path(folder)
+    base = _as_arm(config, jobs)
+    if not (folder / "recipe.yaml").is_file():
+        raise UsageError(f"{folder} holds no study (no recipe.yaml); start one without --so-far")
+    _remember_recipe(folder, config)
+    plan = folder / "plan.json"
+    tokens = base.training.max_label_tokens
+    if not tokens and plan.is_file():
+        tokens = int(json.loads(plan.read_text(encoding="utf-8"))["max_label_tokens"])
+    layout = _lay_out(folder, base, variants, seeds, tokens) if tokens else _Layout()
+    done = [unit for unit in layout.arms if is_done(unit)]
+    left = [unit for unit in layout.arms if unit not in done]
+    open_seeds = {(unit.arm, unit.seed) for unit in left}
+    whole = [unit for unit in done if (unit.arm, unit.seed) not in open_seeds]
+    arms = [name for name in variants if any(unit.arm == name for unit in whole)]
+    if not arms:
+        raise UsageError(f"{folder}: no arm has a result yet; go on with the same command without --so-far")
+    results = read_results([Path(unit.result) for unit in whole])
+    missing = [unit.label for unit in left]
+    return summarise(results, variants=arms, seeds=seeds, tokens=tokens, config=base, missing=missing)
+
+
 def is_done(unit: Unit) -> bool:
     """Whether an arm's result is there for today's recipe."""
     path = Path(unit.result)

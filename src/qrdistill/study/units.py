@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from qrdistill.config import Config, content_hash, validate
-from qrdistill.errors import DataError
+from qrdistill.errors import DataError, RunInUseError
 from qrdistill.progress import SILENT, Progress
 from qrdistill.store import STAGES, Run, adopt, write_json
 from qrdistill.types import Prediction, Question
 
 RESULT_VERSION = "1"
 """Raised by hand when what a result holds changes."""
+ORPHAN_S = 120.0
+"""How long a folder that another process owns is waited for."""
 Kind = Literal["generate", "filter", "count", "zero_shot", "arm"]
 
 
@@ -71,7 +74,7 @@ def do(unit: Unit, progress: Progress = SILENT) -> None:
     """Do one piece of work; what is done already is not done again."""
     run = Run(unit.folder, unit.config)
     try:
-        with run.owned():
+        with _owned(run, progress):
             if unit.source:
                 source = Run(unit.source)
                 adopt(run, source)
@@ -79,6 +82,23 @@ def do(unit: Unit, progress: Progress = SILENT) -> None:
             _DO[unit.kind](unit, run, progress)
     finally:
         run.close()
+
+
+@contextmanager
+def _owned(run: Run, progress: Progress) -> Iterator[None]:
+    """Own the run's folder; a worker of a study that was killed may need a while to end the step it is in."""
+    with ExitStack() as stack:
+        deadline_s = time.monotonic() + ORPHAN_S
+        while True:
+            try:
+                stack.enter_context(run.owned())
+                break
+            except RunInUseError as error:
+                if time.monotonic() > deadline_s:
+                    raise
+                progress.note(f"{error}; waiting for it to end")
+                time.sleep(1.0)
+        yield
 
 
 def _generate(unit: Unit, run: Run, progress: Progress) -> None:

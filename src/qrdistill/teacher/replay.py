@@ -43,6 +43,10 @@ class ReplayTeacher:
         """Styles the recording holds a path of."""
         return {style for _, style, _ in self._paths}
 
+    def num_samples(self, style: str) -> int:
+        """Most paths the recording holds of a style for one question."""
+        return max((sample + 1 for _, recorded, sample in self._paths if recorded == style), default=0)
+
     def sampling(self, style: str) -> str:
         """A recording has one sampling per style: the hash of what was recorded for it."""
         recorded = sorted([list(key), text] for key, text in self._paths.items() if key[1] == style)

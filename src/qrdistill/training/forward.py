@@ -322,7 +322,7 @@ def backward(
 
 def _add_label_gradients(student: Student, forward: Forward, weight_N: Tensor, gradient_ND: Tensor) -> None:
     """The student loss through autograd, for a head that is trained itself."""
-    for rows in torch.split((weight_N > 0).nonzero().squeeze(1), max(rows_at_once(student) // 2, 1)):
+    for rows in torch.split((weight_N != 0).nonzero().squeeze(1), max(rows_at_once(student) // 2, 1)):
         hidden_RD = forward.hidden_ND[rows].detach().requires_grad_()
         nll_R = token_nll(student.logits(hidden_RD).float(), forward.label_N.to(student.device)[rows])
         (weight_N[rows] * nll_R).sum().backward()  # type: ignore[no-untyped-call]

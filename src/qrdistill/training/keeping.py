@@ -47,11 +47,18 @@ def record(trainer: Trainer, work: StepWork, result: StepResult, seconds: float,
         for row, path in enumerate(work.paths)
         for column, name in enumerate(names)
     )
-    line: dict[str, Any] = {"step": step, "epoch": round(step / trainer.steps_per_epoch, 4), "train/seconds_s": round(seconds, 3)}
-    for column, (name, optimizer) in enumerate(zip(names, trainer.optimizers, strict=True)):
-        line[f"train/label_tokens/{name}"] = trainer.label_tokens[column]
-        line[f"optim/lr/{name}"] = optimizer.param_groups[0]["lr"] if optimizer else 0.0
-    line |= {key: round(value, 6) for key, value in result.metrics.items() if math.isfinite(value)}
+    record_line(trainer, {"train/seconds_s": round(seconds, 3), **result.metrics}, log)
+
+
+def record_line(trainer: Trainer, metrics: dict[str, float], log: Any) -> None:
+    """Write one line of metrics, with the step, tokens and learning rates; nothing without a log."""
+    if log is None:
+        return
+    line: dict[str, Any] = {"step": trainer.step, "epoch": round(trainer.step / trainer.steps_per_epoch, 4)}
+    for student, tokens, optimizer in zip(trainer.team.students, trainer.label_tokens, trainer.optimizers, strict=True):
+        line[f"train/label_tokens/{student.name}"] = tokens
+        line[f"optim/lr/{student.name}"] = optimizer.param_groups[0]["lr"] if optimizer else 0.0
+    line |= {key: round(value, 6) for key, value in metrics.items() if math.isfinite(value)}
     log.write(json.dumps(line) + "\n")
 
 
@@ -67,6 +74,8 @@ def save(trainer: Trainer) -> None:
     peers = trainer.method.peers
     method |= {f"peers/{key}": value for key, value in (peers.state() if peers else {}).items()}
     method |= {f"utility/{key}": value for key, value in (utility.state() if utility else {}).items()}
+    for extra in trainer.extras:
+        method |= {f"extras/{extra.kind}/{key}": value for key, value in extra.state().items()}
     save_checkpoint(
         trainer.run.checkpoints,
         Checkpoint(
@@ -101,6 +110,8 @@ def resume(trainer: Trainer, progress: Progress) -> None:
             trainer.method.memory.load_state(_part(checkpoint.method, "memory/"))
         trainer.step = checkpoint.position["step"]
         trainer.label_tokens = checkpoint.position["label_tokens"]
+        for extra in trainer.extras:
+            extra.load_state(trainer, _part(checkpoint.method, f"extras/{extra.kind}/"))
         progress.note(f"going on from step {trainer.step} of {trainer.num_steps}")
     if not ranks.is_first:
         return
@@ -138,5 +149,7 @@ def finish(trainer: Trainer) -> None:
             for name in names
         },
     }
+    for extra in trainer.extras:
+        summary |= extra.summary()
     run.finish("train", summary)
     clear_checkpoints(run.checkpoints)

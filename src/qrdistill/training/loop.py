@@ -11,7 +11,8 @@ from qrdistill.routing.policy import Policy
 from qrdistill.store import Run
 from qrdistill.students import Student
 from qrdistill.training.checkpoint import clear_checkpoints
-from qrdistill.training.keeping import finish, record, resume, save
+from qrdistill.training.extras import Desk
+from qrdistill.training.keeping import finish, record, record_line, resume, save
 from qrdistill.training.launch import num_ranks
 from qrdistill.training.probes import measure_trust, prepare_utility, probe
 from qrdistill.training.ranks import current
@@ -85,7 +86,7 @@ def _train(run: Run, policy: Policy | None, progress: Progress) -> list[Student]
 
 def _run_steps(trainer: Trainer, progress: Progress) -> None:
     training = trainer.config.training
-    budget = training.max_label_tokens
+    budget = trainer.max_label_tokens
     progress.start(budget or trainer.num_steps, "train, label tokens" if budget else "train")
     progress.advance(done := round(trainer.progress() * budget) if budget else trainer.step)
     try:
@@ -96,6 +97,8 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                 measure_trust(trainer)
                 _set_learning_rates(trainer)
                 result = joint_step(trainer.team, trainer.optimizers, trainer.method, work, embed(trainer, work), knobs(trainer))
+                for extra in trainer.extras:
+                    result.metrics.update(extra.metrics())
                 trainer.step += 1
                 record(trainer, work, result, time.perf_counter() - began, log)
                 before, done = done, round(trainer.progress() * budget) if budget else trainer.step
@@ -104,13 +107,16 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                     if log is not None:
                         log.flush()
                     save(trainer)
+            desk = Desk(progress=progress, save=lambda: save(trainer), log=lambda line: record_line(trainer, line, log))
+            for extra in trainer.extras:
+                extra.after_steps(trainer, desk)
     finally:
         progress.stop()
 
 
 def _set_learning_rates(trainer: Trainer) -> None:
     for index, (student, optimizer) in enumerate(zip(trainer.team.students, trainer.optimizers, strict=True)):
-        if trainer.config.training.max_label_tokens:
+        if trainer.max_label_tokens:
             factor = token_learning_rate_factor(trainer.progress(index), trainer.step, trainer.config.training)
         else:
             factor = learning_rate_factor(trainer.step, trainer.num_steps, trainer.config.training)

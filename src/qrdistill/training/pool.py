@@ -46,6 +46,8 @@ class PoolQuestion:
     question: Question
     prompt: str
     paths: tuple[PoolPath, ...]
+    weights: tuple[float, ...] = ()
+    """Weight of the question in each student's loss; empty: 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,13 @@ class StepWork:
     def quality_P(self) -> Tensor:
         """Quality of each path."""
         return torch.tensor([path.quality for path in self.paths])
+
+    @property
+    def question_weight_PS(self) -> Tensor:
+        """Weight of each path's question in each student's loss."""
+        num_students = len(self.paths[0].tokens) if self.paths else 0
+        rows = [list(question.weights) or [1.0] * num_students for question in self.questions]
+        return torch.tensor(rows).reshape(len(rows), num_students)[self.question_of_P]
 
     @property
     def bytes_P(self) -> Tensor:
@@ -118,7 +127,7 @@ def load_pool(run: Run, students: Sequence[Student], ranks: Ranks = ALONE) -> tu
             path.id: render(style_named(path.style, run.config.generate), question) if is_wrapped else prompt for path in its
         }
         pooled = tuple(
-            _pool_path(students, asked(question, path, behind[path.id]), decisions[path.id].quality, verdicts.get(path.id))
+            pool_path(students, asked(question, path, behind[path.id]), decisions[path.id].quality, verdicts.get(path.id))
             for path in its
         )
         pools[question.split].append(PoolQuestion(question=question, prompt=prompt, paths=pooled))
@@ -134,12 +143,17 @@ def fraction_of(questions: Sequence[PoolQuestion], share: float) -> list[PoolQue
     return [pooled for pooled in questions if pooled.question.id in chosen]
 
 
-def _pool_path(
+def pool_path(
     students: Sequence[Student],
     what: Asked,
     quality: float,
     verdict: AnswerVerdict | None,
 ) -> PoolPath:
+    """A path in every student's tokens.
+
+    Raises:
+        DataError: it does not fit a student's window.
+    """
     path = what.path
     tokens = tuple(tokenize_path(student, what.prompt, path.id, path.text) for student in students)
     is_read = verdict is not None and verdict.start >= 0

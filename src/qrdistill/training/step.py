@@ -122,7 +122,8 @@ def joint_step(
     peers, metrics = teach(team, meeting, observations, method, knobs.peer_weight)
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
-    losses = team.map(_learn, forwards, observations, weight_SP, peers, optimizers, knobs.is_open_S)
+    question_SP = work.question_weight_PS.T
+    losses = team.map(_learn, forwards, observations, weight_SP, question_SP, peers, optimizers, knobs.is_open_S)
     losses = team.ranks.add_gradients(team.students, losses)
     norms = team.map(team.ranks.clip_gradients, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
@@ -299,6 +300,7 @@ def _learn(
     forward: Forward,
     observation: Observation,
     weight_P: Tensor,
+    question_P: Tensor,
     peer: PeerTerm | None,
     optimizer: torch.optim.Optimizer | None,
     is_open: bool,
@@ -308,7 +310,7 @@ def _learn(
     if optimizer is None or not is_open or (peer is None and not weight_P.any()):
         return {"sft": 0.0, "peer": 0.0}
     weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
-    return backward(student, forward, observation, weight_N, peer)
+    return backward(student, forward, observation, weight_N * question_P[forward.path_of_N], peer)
 
 
 def _insist_on_finite(team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], step: int) -> None:

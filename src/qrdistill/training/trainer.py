@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from qrdistill.routing.utility import make_utility
 from qrdistill.store import Run
 from qrdistill.students import Student
 from qrdistill.students.pieces import is_piece
+from qrdistill.training.extras import Extra, make_extras
 from qrdistill.training.peers import make_peers
 from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
 from qrdistill.training.ranks import current
@@ -48,12 +49,19 @@ class Trainer:
     probe_pool: list[PoolQuestion]
     embeddings: dict[str, Tensor]
     label_tokens: list[int]
+    extras: list[Extra] = field(default_factory=list)
     step: int = 0
 
     @property
     def config(self) -> Config:
         """The run's recipe."""
         return self.run.config
+
+    @property
+    def max_label_tokens(self) -> int:
+        """Label tokens of each student before the final phase, if there is one; 0: no limit."""
+        whole = self.config.training.max_label_tokens
+        return whole - round(whole * sum(extra.token_frac for extra in self.extras))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,29 +71,31 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Optimizer steps in all; with a token budget, as many as the tokens of a step so far make likely."""
-        if self.config.training.max_label_tokens:
+        if self.max_label_tokens:
             return max(math.ceil(self.step / max(self.progress(), 1e-9)), 1)
         return self.steps_per_epoch * self.config.training.epochs
 
     @property
     def is_due_S(self) -> list[bool]:
         """Which students still have tokens to train on."""
-        budget = self.config.training.max_label_tokens
+        return self.is_trained_and_below(self.max_label_tokens or math.inf)
+
+    def is_trained_and_below(self, budget: float) -> list[bool]:
+        """Which students are trained at all and have used fewer label tokens than `budget` so far [S]."""
         return [
-            optimizer is not None and (budget == 0 or used < budget)
-            for optimizer, used in zip(self.optimizers, self.label_tokens, strict=True)
+            optimizer is not None and used < budget for optimizer, used in zip(self.optimizers, self.label_tokens, strict=True)
         ]
 
     @property
     def is_over(self) -> bool:
         """Whether there is no step left to take."""
-        if self.config.training.max_label_tokens:
+        if self.max_label_tokens:
             return not any(self.is_due_S)
         return self.step >= self.num_steps
 
     def progress(self, student: int = -1) -> float:
         """Share of the training that is done, in [0, 1]; with a token budget that of one student, or of the slowest."""
-        if not (budget := self.config.training.max_label_tokens):
+        if not (budget := self.max_label_tokens):
             return self.step / self.num_steps
         trained = [used for used, optimizer in zip(self.label_tokens, self.optimizers, strict=True) if optimizer is not None]
         return min(1.0, (self.label_tokens[student] if student >= 0 else min(trained, default=budget)) / budget)
@@ -107,8 +117,10 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
     width = len(next(iter(embeddings.values()))) if embeddings else 0
     mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)
     pool = [*train_pool, *probe_pool]
-    groups = sorted({(path.path.style, family(question.question)) for question in pool for path in question.paths})
-    utility = _make_utility(config, groups)
+    groups = {(path.path.style, family(question.question)) for question in pool for path in question.paths}
+    extras = make_extras(config.method.extras)
+    groups |= {(style, family(question.question)) for extra in extras for style in extra.styles for question in pool}
+    utility = _make_utility(config, sorted(groups))
     return Trainer(
         run=run,
         team=Team(students, config.runtime, ranks),
@@ -125,7 +137,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
                 ),
             ),
             utility=utility,
-            memory=_make_memory(config, groups) if utility else None,
+            memory=_make_memory(config, sorted(groups)) if utility else None,
             sketches=[_make_sketch(config, student, utility) for student in students],
             peers=make_peers(config.method.peers, students, seed=config.seed),
             row_tokens=ROW_TOKENS[students[0].device.type],
@@ -135,6 +147,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
         probe_pool=probe_pool,
         embeddings=embeddings,
         label_tokens=[0] * len(students),
+        extras=extras,
     )
 
 
@@ -174,6 +187,8 @@ def remaining_work(trainer: Trainer) -> Iterator[StepWork]:
     while not trainer.is_over:
         epoch, position = divmod(trainer.step, trainer.steps_per_epoch)
         _insist_on_tokens(trainer)
+        for extra in trainer.extras:
+            extra.before_step(trainer)
         order = torch.randperm(len(trainer.train_pool), generator=step_generator(trainer.config.seed, "order", epoch)).tolist()
         yield step_work([trainer.train_pool[index] for index in order[position * size : (position + 1) * size]])
 
@@ -181,7 +196,7 @@ def remaining_work(trainer: Trainer) -> Iterator[StepWork]:
 def _insist_on_tokens(trainer: Trainer) -> None:
     """A token budget is only reached if paths are routed: the first epoch without any would repeat itself for ever."""
     names = [student.name for student, is_due in zip(trainer.team.students, trainer.is_due_S, strict=True) if is_due]
-    if trainer.config.training.max_label_tokens and trainer.step == trainer.steps_per_epoch and not any(trainer.label_tokens):
+    if trainer.max_label_tokens and trainer.step == trainer.steps_per_epoch and not any(trainer.label_tokens):
         raise DataError(
             f"no path was routed to {' or '.join(names)} in a whole epoch, so training.max_label_tokens is never reached; "
             "look at which styles survive the filter (qrdistill show RUN) and at method.policy"
@@ -203,7 +218,7 @@ def embed(trainer: Trainer, work: StepWork) -> tuple[Tensor, Tensor]:
 def knobs(trainer: Trainer) -> StepKnobs:
     """Schedules and switches of the coming step."""
     peers = trainer.config.method.peers
-    budget = trainer.config.training.max_label_tokens
+    budget = trainer.max_label_tokens
     progress = trainer.progress()
     done = (progress - peers.warmup_frac) / max(1 - peers.warmup_frac, 1e-9)
     ramp = float(done >= 0) if peers.ramp == "constant" else max(done, 0.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from qrdistill.report.blocks import Block, Figures, Heading, Prose, Section, Tables
 from qrdistill.report.figures import Range
+from qrdistill.report.sections.study_details import questions_section, team_section
 from qrdistill.report.study_figures import Curve, difference_chart, share_chart, tokens
 from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent, points, table
 
@@ -47,6 +48,10 @@ def study_sections(studies: Sequence[Study], names: Sequence[str]) -> list[Secti
     if study.get("efficiency"):
         sections.append(_efficiency_section(study))
     sections.append(_tasks_section(study))
+    if any("team" in arm for arm in study["arms"].values()):
+        sections.append(team_section(study))
+    if len(study["variants"]) > 1 and study.get("questions"):
+        sections.append(questions_section(study, first_arm(study)))
     return sections
 
 

@@ -29,12 +29,13 @@ CURVES: dict[str, tuple[Curve, ...]] = {
     ),
     "Gates": (
         Curve("routing/load/", "Mean gate probability (load)", "probability"),
-        Curve("routing/entropy/", "Gate entropy", "nats"),
-        Curve("routing/bias/", "Budget bias", "logits", floor_zero=False),
-        Curve("reliability/kappa/", "Reliability of the utility, κ", "rank correlation", floor_zero=False),
+        Curve("routing/entropy_nats", "Gate entropy", "nats"),
+        Curve("routing/kappa/", "Reliability of the router, κ", "rank correlation", floor_zero=False),
     ),
     "Peers": (
         Curve("peer/agreement", "Students agree on the next piece", "share of positions"),
+        Curve("peer/agreement_shuffled", "The same at shuffled positions: agreement that means nothing", "share of positions"),
+        Curve("peer/entropy_nats", "Entropy of the students' next pieces", "nats"),
         Curve("peer/gate_frac/", "Positions where a peer teaches", "share of positions"),
     ),
     "Optimizer": (
@@ -58,11 +59,26 @@ def training_section(run: Run) -> Section:
         blocks.insert(
             0, Prose(f"{count(found.num_unreadable)} lines of metrics.jsonl could not be read and are left out.", "warning")
         )
+    blocks += [Prose(text, "warning") for text in alarms(found)]
     for heading, curves in CURVES.items():
         figures = tuple(figure for curve in curves if (figure := _figure(run, found, curve)) is not None)
         if figures:
             blocks += [Heading(heading), Figures(figures)]
     return Section("training", "Training", tuple(blocks))
+
+
+def alarms(found: Metrics) -> list[str]:
+    """A sentence for each alarm that went off while training."""
+    said = []
+    for key in found.keys("alarm/"):
+        steps, values = found.series(key)
+        rung = [round(step) for step, value in zip(steps, values, strict=True) if value > 0]
+        if rung:
+            name = key.removeprefix("alarm/").replace("/", " of ")
+            said.append(
+                f"Alarm, {name}: at {count(len(rung))} of {count(len(found.steps))} steps, first at step {count(rung[0])}."
+            )
+    return said
 
 
 def _figure(run: Run, found: Metrics, curve: Curve) -> Figure | None:
