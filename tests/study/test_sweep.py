@@ -8,12 +8,13 @@ from tests.recipes import toy_recipe
 
 from qrdistill.cli.main import run_app
 from qrdistill.config import dump
-from qrdistill.errors import DataError, RunInUseError, UnsafeConfigError
+from qrdistill.errors import DataError, RunInUseError, UnsafeConfigError, UsageError
 from qrdistill.store import Run
 from qrdistill.store.lock import locked
 from qrdistill.study import sweep
+from qrdistill.study.compute import compute_factor
 from qrdistill.study.results import insist_on_equal_tokens
-from qrdistill.study.sweep import run_study
+from qrdistill.study.sweep import run_study, study_so_far
 from qrdistill.study.variants import VARIANTS, Variant, changed
 from qrdistill.types import ReasoningPath
 
@@ -86,6 +87,45 @@ def test_a_second_call_does_nothing_and_more_arms_join_later(study, recipe):
     assert more["arms"]["all"]["train_tokens"] >= before["max_label_tokens"]
 
 
+def test_single_questions_and_teams_are_those_of_the_answers(study):
+    folder, found = study
+    marks: dict[str, dict[str, list[bool]]] = {}
+    for result in results(folder).values():
+        for student in result["students"].values():
+            for question, answer in student["answers"].items():
+                marks.setdefault(question, {}).setdefault(result["arm"], []).append(answer["verdict"] == "match")
+    assert found["questions"].keys() == marks.keys()
+    for question, arms in marks.items():
+        shares = found["questions"][question]["arms"]
+        assert shares == {arm: pytest.approx(sum(each) / len(each), abs=1e-4) for arm, each in arms.items() if arm in ARMS}
+    assert all(0 <= found["arms"][arm]["team"]["oracle"] <= 1 for arm in ARMS)
+
+
+def test_what_is_done_so_far_is_compared_over_the_seeds_it_has(study, recipe):
+    folder, found = study
+    so_far = study_so_far(recipe, folder, variants=[*ARMS, "paper"], seeds=[*SEEDS, 9])
+    assert list(so_far["arms"]) == ARMS
+    for name in ARMS:
+        assert so_far["arms"][name] == found["arms"][name], "a seed that is not there changes nothing"
+    assert so_far["paired"] == found["paired"]
+    assert {"paper, seed 3", "random, seed 9", "solo/llama, seed 9"} <= set(so_far["missing"])
+    with pytest.raises(UsageError, match="no arm has a result yet"):
+        study_so_far(recipe, folder, variants=["paper"], seeds=SEEDS)
+    with pytest.raises(UsageError, match="holds no study"):
+        study_so_far(recipe, folder / "nowhere", variants=ARMS, seeds=SEEDS)
+
+
+def test_a_control_of_equal_compute_has_its_own_budget_and_says_so(recipe, tmp_path):
+    found = run_study(recipe, tmp_path / "study", variants=["qrdistill", "equal_compute"], seeds=[3], jobs=1)
+    used = {name: arm["train_tokens"] for name, arm in found["arms"].items()}
+    factor = compute_factor(recipe)
+    assert found["budgets"] == {
+        "qrdistill": found["max_label_tokens"],
+        "equal_compute": round(factor * found["max_label_tokens"]),
+    }
+    assert used["equal_compute"] / used["qrdistill"] == pytest.approx(factor, rel=0.25)
+
+
 def test_an_earlier_study_is_reproduced_or_not(study, recipe):
     folder, found = study
     again = run_study(recipe, folder, variants=ARMS, seeds=SEEDS, expected=found)
@@ -112,13 +152,14 @@ def test_arms_that_differ_in_tokens_are_refused(study, recipe, monkeypatch):
     folder, found = study
     arms = list(results(folder).values())
     slack = {"llama": 400, "gemma3": 400}
-    insist_on_equal_tokens(arms, found["max_label_tokens"], slack=slack)
+    budgets = dict.fromkeys(found["arms"], found["max_label_tokens"])
+    insist_on_equal_tokens(arms, budgets, slack=slack)
     for wrong in (0, found["max_label_tokens"] // 2, found["max_label_tokens"] + 400):
         broken = json.loads(json.dumps(arms))
         hit = next(result for result in broken if result["arm"] == "random")
         hit["students"]["llama"]["train_tokens"] = wrong
         with pytest.raises(DataError, match=f"differ in training tokens: random, seed {hit['seed']}, trained llama on {wrong:,}"):
-            insist_on_equal_tokens(broken, found["max_label_tokens"], slack=slack)
+            insist_on_equal_tokens(broken, budgets, slack=slack)
     greedy = Variant(name="greedy", why="", apply=lambda config: changed(config, training={"max_label_tokens": 10**6}))
     monkeypatch.setitem(VARIANTS, "greedy", greedy)
     with pytest.raises(UnsafeConfigError, match="variant greedy trains on 1000000 label tokens"):

@@ -50,6 +50,7 @@ def summarise(
     variants: Sequence[str],
     seeds: Sequence[int],
     tokens: int,
+    budgets: Mapping[str, int],
     config: Config,
     expected: Mapping[str, Any] | None = None,
     missing: Sequence[str] = (),
@@ -60,7 +61,8 @@ def summarise(
         results: what the workers left.
         variants: the arms that are compared.
         seeds: of the study.
-        tokens: the budget of every trained arm.
+        tokens: the study's budget of label tokens.
+        budgets: each arm's: the same, but for controls of equal compute.
         config: the recipe.
         expected: an earlier study, to say whether it is reproduced.
         missing: labels of the units whose results are not there yet.
@@ -68,7 +70,7 @@ def summarise(
     Raises:
         DataError: arms were trained on different numbers of tokens.
     """
-    insist_on_equal_tokens(results, tokens, slack={student.name: student.max_length for student in config.students})
+    insist_on_equal_tokens(results, budgets, slack={student.name: student.max_length for student in config.students})
     table = _Table(results, variants, seeds)
     arms = {name: table.arm(name) for name in variants}
     efficiency = {
@@ -83,6 +85,7 @@ def summarise(
         "seeds": list(seeds),
         "students": [student.name for student in config.students],
         "max_label_tokens": tokens,
+        "budgets": dict(budgets),
         "arms": arms,
         "paired": table.pairs(),
         **({"efficiency": efficiency} if efficiency else {}),
@@ -115,18 +118,19 @@ def reproduced(arms: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str,
     }
 
 
-def insist_on_equal_tokens(results: Sequence[Result], tokens: int, *, slack: Mapping[str, int]) -> None:
-    """Every trained student used up the budget and went over it by less than one path (`slack`: its longest).
+def insist_on_equal_tokens(results: Sequence[Result], budgets: Mapping[str, int], *, slack: Mapping[str, int]) -> None:
+    """Every trained student used up its arm's budget and went over it by less than one path (`slack`: its longest).
 
     Raises:
         DataError: names the arm that differs most.
     """
     worst = max(
         (
-            (abs(student["train_tokens"] - tokens), result["arm"], result["seed"], name, student["train_tokens"])
+            (abs(student["train_tokens"] - budgets[result["arm"]]), result["arm"], result["seed"], name, student["train_tokens"])
             for result in results
             for name, student in result["students"].items()
-            if result["kind"] == "arm" and not tokens <= student["train_tokens"] < tokens + slack.get(name, 1024)
+            if result["kind"] == "arm"
+            and not budgets[result["arm"]] <= student["train_tokens"] < budgets[result["arm"]] + slack.get(name, 1024)
         ),
         default=None,
     )
@@ -134,7 +138,7 @@ def insist_on_equal_tokens(results: Sequence[Result], tokens: int, *, slack: Map
         _, arm, seed, name, used = worst
         raise DataError(
             f"the arms differ in training tokens: {arm}, seed {seed}, trained {name} on {used:,} label tokens, "
-            f"expected {tokens:,}; delete that arm's result and folder and run the study again"
+            f"expected {budgets[arm]:,}; delete that arm's result and folder and run the study again"
         )
 
 

@@ -31,7 +31,7 @@ from qrdistill.store import Run, write_json, write_text
 from qrdistill.store.lock import locked
 from qrdistill.study.results import read_results, summarise
 from qrdistill.study.units import Unit
-from qrdistill.study.variants import changed, parts, qrdistill, variant_named
+from qrdistill.study.variants import Variant, changed, parts, qrdistill, variant_named
 from qrdistill.study.workers import Workers
 
 
@@ -91,7 +91,8 @@ def run_study(
             _do_all(workers, list(layout.filter.values()), "study, filter", progress)
             _do_all(workers, [unit for unit in layout.arms if not is_done(unit)], "study, arms", progress)
         results = read_results([Path(unit.result) for unit in layout.arms])
-        study = summarise(results, variants=variants, seeds=seeds, tokens=tokens, config=base, expected=expected)
+        budgets = _budgets(variants, base, tokens)
+        study = summarise(results, variants=variants, seeds=seeds, budgets=budgets, tokens=tokens, config=base, expected=expected)
         write_json(folder / "study.json", study)
         return study
 
@@ -127,7 +128,8 @@ def study_so_far(
         raise UsageError(f"{folder}: no arm has a result yet; go on with the same command without --so-far")
     results = read_results([Path(unit.result) for unit in whole])
     missing = [unit.label for unit in left]
-    return summarise(results, variants=arms, seeds=seeds, tokens=tokens, config=base, missing=missing)
+    budgets = _budgets(arms, base, tokens)
+    return summarise(results, variants=arms, seeds=seeds, budgets=budgets, tokens=tokens, config=base, missing=missing)
 
 
 def is_done(unit: Unit) -> bool:
@@ -205,10 +207,11 @@ def _lay_out(folder: Path, base: Config, variants: Sequence[str], seeds: Sequenc
     layout = _Layout()
     for name in variants:
         variant = variant_named(name)
+        budget = budget_of_arm(variant, base, tokens)
         for seed in seeds:
-            seeded = changed(base.model_copy(update={"seed": seed}), training={"max_label_tokens": tokens})
+            seeded = changed(base.model_copy(update={"seed": seed}), training={"max_label_tokens": budget})
             for part, recipe in parts(variant, seeded).items():
-                _insist_on_budget(name, recipe, tokens)
+                _insist_on_budget(name, recipe, budget)
                 generate = _pool(folder, layout.generate, "generate", recipe, "")
                 source = generate if not variant.is_trained else _pool(folder, layout.filter, "filter", recipe, generate)
                 place = f"{name}--{part}" if part else name
@@ -225,6 +228,15 @@ def _lay_out(folder: Path, base: Config, variants: Sequence[str], seeds: Sequenc
                     )
                 )
     return layout
+
+
+def _budgets(variants: Sequence[str], base: Config, tokens: int) -> dict[str, int]:
+    return {name: budget_of_arm(variant_named(name), base, tokens) for name in variants}
+
+
+def budget_of_arm(variant: Variant, base: Config, tokens: int) -> int:
+    """Label tokens an arm trains each student on: the study's, but for a control of equal compute."""
+    return round(tokens * variant.token_factor(base))
 
 
 def _pool(folder: Path, pools: dict[str, Unit], stage: Any, recipe: Config, source: str) -> str:

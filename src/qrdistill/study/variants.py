@@ -5,6 +5,7 @@ Names may be joined by "+", applied from left to right: ``all+fraction_30`` is p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,8 +15,13 @@ from qrdistill.config import (
     AllPolicyConfig,
     ByStylePolicyConfig,
     Config,
+    DpoConfig,
+    ExtraConfig,
     FrozenConfig,
     NoJudgeConfig,
+    OrpoConfig,
+    OwnSamplesConfig,
+    PassRateConfig,
     PolicyConfig,
     QRDistillPolicyConfig,
     RandomPolicyConfig,
@@ -24,6 +30,7 @@ from qrdistill.config import (
     WorkedSolutionTeacherConfig,
 )
 from qrdistill.errors import ConfigError, UsageError, suggest
+from qrdistill.study.compute import compute_factor
 
 Split = Literal["team", "solo", "frozen_peers"]
 """Who trains together: the whole team; each student in a run of its own; each student with the others frozen."""
@@ -32,6 +39,7 @@ DEFAULT_VARIANTS = (
     "zero_shot",
     "single_path",
     "all",
+    "equal_compute",
     "random",
     "score",
     "released",
@@ -54,6 +62,8 @@ class Variant:
     apply: Callable[[Config], Config]
     split: Split = "team"
     is_trained: bool = True
+    token_factor: Callable[[Config], float] = lambda config: 1.0
+    """Of the study's label tokens; only a control that is not compared at equal tokens has another one."""
 
 
 # --- changes -------------------------------------------------------------------------------------------------------------
@@ -80,8 +90,24 @@ def with_policy(config: Config, policy: PolicyConfig) -> Config:
 
 
 def _plain(make: Callable[[Config], PolicyConfig]) -> Callable[[Config], Config]:
-    """A baseline that only chooses paths: no peers."""
-    return lambda config: without_peers(with_policy(config, make(config)))
+    """A baseline that only chooses paths: no peers, no optional stages."""
+    return lambda config: changed(without_peers(with_policy(config, make(config))), method={"extras": ()})
+
+
+def _with_extra(extra: ExtraConfig) -> Callable[[Config], Config]:
+    """The recipe's own method with one more optional stage (in place of one of that kind)."""
+
+    def apply(config: Config) -> Config:
+        others = tuple(other for other in qrdistill(config).method.extras if other.kind != extra.kind)
+        return changed(qrdistill(config), method={"extras": (*others, extra)})
+
+    return apply
+
+
+def _backward_streams(config: Config) -> Config:
+    """RevThink's two streams as more styles of the pool, routed like any other."""
+    styles = dict.fromkeys((*config.generate.styles, "backward_question", "backward_reasoning"))
+    return changed(qrdistill(config), generate={"styles": tuple(styles)})
 
 
 def _single_path(config: Config) -> PolicyConfig:
@@ -203,6 +229,12 @@ _FIXED = (
         name="all", why="plain multi-path SFT: every kept path to every student", apply=_plain(lambda config: AllPolicyConfig())
     ),
     Variant(
+        name="equal_compute",
+        why="plain multi-path SFT on as many more label tokens as qrdistill's peers and probes cost to read",
+        apply=_plain(lambda config: AllPolicyConfig()),
+        token_factor=lambda config: compute_factor(qrdistill(config)),
+    ),
+    Variant(
         name="random",
         why="a fresh random subset of the paths every epoch (RS2), the honest baseline",
         apply=_plain(lambda config: RandomPolicyConfig(budget=budget_of(config))),
@@ -242,6 +274,21 @@ _FIXED = (
         name="solo", why="each student in a run of its own, without peers", apply=_then(qrdistill, without_peers), split="solo"
     ),
 )
+_STAGES = (
+    Variant(name="backward_streams", why="qrdistill with RevThink's backward streams in the pool", apply=_backward_streams),
+    Variant(
+        name="own_samples",
+        why="qrdistill with the students' own right answers re-entering the pool",
+        apply=_with_extra(OwnSamplesConfig()),
+    ),
+    Variant(
+        name="pass_rate",
+        why="qrdistill with questions weighed by p (1 - p) of the students' answers",
+        apply=_with_extra(PassRateConfig()),
+    ),
+    Variant(name="orpo", why="qrdistill with a final ORPO epoch on wrong paths", apply=_with_extra(OrpoConfig())),
+    Variant(name="dpo", why="qrdistill with a final DPO epoch on wrong paths", apply=_with_extra(DpoConfig())),
+)
 _SWEEPS = (
     *(Variant(name=f"budget_{n}", why=f"qrdistill with {n} paths per question", apply=_budget(n)) for n in range(1, 7)),
     *(
@@ -254,7 +301,7 @@ _SWEEPS = (
     ),
     *(Variant(name=f"students_{n}", why=f"the first {n} of the students", apply=_students(n)) for n in (1, 2, 3)),
 )
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_FIXED, *_SWEEPS)}
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*_FIXED, *_STAGES, *_SWEEPS)}
 """Every variant by name."""
 
 
@@ -281,12 +328,16 @@ def variant_named(name: str) -> Variant:
             config = variant.apply(config)
         return config
 
+    def token_factor(config: Config) -> float:
+        return math.prod(variant.token_factor(config) for variant in variants)
+
     return Variant(
         name=name,
         why="; ".join(variant.why for variant in variants),
         apply=apply,
         split=splits[0] if splits else "team",
         is_trained=variants[0].is_trained,
+        token_factor=token_factor,
     )
 
 

@@ -60,7 +60,12 @@ def _arms_section(study: Study) -> Section:
         f"Every trained arm trained each student on {count(study['max_label_tokens'])} label tokens, over "
         f"{len(study['seeds'])} seeds. Intervals are bootstrap intervals over seeds and questions; differences are paired."
     )
+    more = {name: n for name, n in study.get("budgets", {}).items() if n != study["max_label_tokens"]}
+    if more:
+        about += f" Not so {', '.join(f'{name} ({count(n)} label tokens)' for name, n in more.items())}: as much compute instead."
     blocks: list[Block | Heading] = [Prose(about), Tables((_arms_table(study),)), *_pieces(study)]
+    if study.get("missing"):
+        blocks.insert(0, Prose(f"Not done yet: {', '.join(study['missing'])}.", "warning"))
     if "reproduced" in study:
         outside = [name for name, is_within in study["reproduced"].items() if not is_within]
         text = (
