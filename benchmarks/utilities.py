@@ -4,14 +4,14 @@
 
 For each seed one pool of kept paths is made. Then, with the recipe's students and equal label tokens for each arm,
 
-1. for each utility a training on random subsets (the same subsets for all: the students go the same way) for the share `early` of
-   the tokens; what the utility says of each style, student and task family in the last third of those steps is kept;
+1. for each utility a training on random subsets (the same subsets for all: the students go the same way) for the share `early`
+   of the tokens; what the utility says of each style, student and task in the last third of those steps is kept;
 2. for each style a training on that style alone, to the end, and its accuracy on the test questions.
 
-A cell is one seed, student and family: six styles with a utility and an accuracy each. Reported per utility: the mean over cells of
-Spearman's correlation between both, and how much better than the mean style the style it ranks first turned out, in points; with
-95% intervals from resampling the cells (seeds are few, so these say little about other seeds). A cell in which every style has the
-same accuracy tells nothing and is counted apart.
+A cell is one seed, student and task: six styles with a utility and an accuracy each. Reported per utility: the mean over cells
+of Spearman's correlation between both, and how much better than the mean style the style it ranks first turned out, in points;
+with 95% intervals from resampling the cells (seeds are few, so these say little about other seeds). A cell in which every style
+has the same accuracy tells nothing and is counted apart.
 
 Without a recipe it trains two tiny students from random weights: that tests the procedure on any CPU, and says nothing about
 pretrained students, who have language to begin with. What has been trained is kept in the folder and not trained again.
