@@ -64,6 +64,8 @@ def test_what_does_not_go_together_is_a_sentence():
         names_of("all,all")
     with pytest.raises(UsageError, match="do not go together"):
         variant_named("solo+frozen_peers")
+    with pytest.raises(UsageError, match="zero_shot trains nothing, so nothing can be joined to it"):
+        variant_named("zero_shot+random")
     with pytest.raises(ConfigError, match="students_3 needs 3 students, but the recipe has 2"):
         VARIANTS["students_3"].apply(team(2))
     replay = team().model_copy(update={"generate": toy_recipe(generate={"teachers": [{"kind": "replay", "path": "x"}]}).generate})

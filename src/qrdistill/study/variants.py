@@ -320,7 +320,10 @@ def variant_named(name: str) -> Variant:
             )
     variants = [VARIANTS[part] for part in parts]
     splits = [variant.split for variant in variants if variant.split != "team"]
-    if len(splits) > 1 or (len(parts) > 1 and not all(variant.is_trained for variant in variants)):
+    untrained = [variant.name for variant in variants if not variant.is_trained]
+    if len(parts) > 1 and untrained:
+        raise UsageError(f"the variant {untrained[0]} trains nothing, so nothing can be joined to it; name it alone")
+    if len(splits) > 1:
         raise UsageError(f"the variants {' and '.join(parts)} do not go together; join at most one of solo and frozen_peers")
 
     def apply(config: Config) -> Config:
