@@ -63,7 +63,7 @@ class Scripted:
             self.scripts[tuple(student.template.prompt_ids(prompt))] = ids if is_ended else ids[:-1] * 50
 
     def install(self, monkeypatch) -> None:
-        def forward(student, cache, rows, ids):
+        def forward(student, cache, rows, ids, temperature):
             for layer in cache.layers:
                 states = torch.zeros(len(rows), 1, ids.shape[1], 1)
                 layer.update(states, states)
@@ -179,3 +179,27 @@ def test_an_answer_that_is_begun_goes_on_from_its_opening(architecture):
     begun = decode(student, PROMPTS, max_new_tokens=16, batch_size=3, openings=openings)
     assert begun == [naive(student, prompt, 16, opening) for prompt, opening in zip(PROMPTS, openings, strict=True)]
     assert begun != decode(student, PROMPTS, max_new_tokens=16, batch_size=3)
+
+
+def test_drawn_answers_follow_the_students_distribution_and_not_their_neighbours():
+    """Reference: the softmax of the plain forward pass at the first token, at two temperatures."""
+    student = tiny_student("llama")
+    prompt, number = PROMPTS[3], 400
+    with torch.no_grad():
+        logits = student.model(input_ids=torch.tensor([student.template.prompt_ids(prompt)]), use_cache=False).logits[0, -1]
+    for temperature in (0.5, 1.5):
+        drawn = decode(
+            student, [prompt] * number, max_new_tokens=1, batch_size=number, temperature=temperature, seeds=range(number)
+        )
+        expected: dict[str, float] = {}  # of texts: a byte and a letter may read alike
+        for token, p in enumerate((logits / temperature).softmax(dim=0).tolist()):
+            text = student.tokenizer.decode([token], skip_special_tokens=True)
+            expected[text] = expected.get(text, 0.0) + p
+        for text in sorted(expected, key=lambda text: -expected[text])[:3]:
+            share, p = sum(answer.text == text for answer in drawn) / number, expected[text]
+            assert abs(share - p) < 4.5 * (p * (1 - p) / number) ** 0.5 + 1e-9, (temperature, text)
+    seeds = list(range(len(PROMPTS)))
+    together = decode(student, PROMPTS, max_new_tokens=12, temperature=0.8, seeds=seeds)
+    assert together == decode(student, PROMPTS, max_new_tokens=12, batch_size=2, temperature=0.8, seeds=seeds)
+    assert together != decode(student, PROMPTS, max_new_tokens=12, temperature=0.8, seeds=seeds[::-1])
+    assert decode(student, PROMPTS, max_new_tokens=12, seeds=seeds) == decode(student, PROMPTS, max_new_tokens=12)

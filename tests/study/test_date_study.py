@@ -59,9 +59,9 @@ def test_the_study_runs_with_a_tiny_student(tmp_path):
         "evaluation.max_new_tokens=8",
         "runtime.threads=1",
     )
-    found = run_study(config, tmp_path / "study", variants=ARMS.split(","), seeds=[0, 1])
+    found = run_study(config, tmp_path / "study", variants=ARMS.split(","), seeds=[1])
     assert list(found["arms"]) == ARMS.split(",")
-    assert all((arm["seeds"], arm["n"]) == (2, 6) for arm in found["arms"].values())
+    assert all((arm["seeds"], arm["n"]) == (1, 3) for arm in found["arms"].values())
     used = [arm["train_tokens"] for arm in found["arms"].values()]
     assert min(used) >= found["max_label_tokens"] > 0
     assert max(used) < found["max_label_tokens"] + config.students[0].max_length

@@ -91,4 +91,4 @@ def test_students_taught_backward_solve_held_out_backward_questions_more_readily
         is_backward_P = torch.tensor([style == "backward_reasoning" for style in work.styles])
         losses[is_on] = losses_per_token(trainer.team, trainer.method, work)[is_backward_P].mean(dim=0)
         trainer.team.close()
-    assert (losses[True] < 0.9 * losses[False]).all(), losses
+    assert (losses[True] < losses[False] - 0.1).all(), losses  # nats per token
