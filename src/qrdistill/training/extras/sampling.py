@@ -6,6 +6,7 @@ Shapes: Q questions of the training pool, S students.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from qrdistill.config import OwnSamplesConfig, PassRateConfig, content_hash
 from qrdistill.routing.policy import step_generator
 from qrdistill.students import Decoded, Student, decode
 from qrdistill.tasks import load_tasks
-from qrdistill.tasks.base import TaskTable
+from qrdistill.tasks.base import Task
 from qrdistill.types import Finish, Question, Verdict
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def sample_answers(trainer: Trainer, config: OwnSamplesConfig | PassRateConfig) 
     return [Sample(**each) for each in team.ranks.tell(found)]
 
 
-def _checked(tasks: TaskTable, question: Question, index: int, student: int, reply: Decoded) -> Sample:
+def _checked(tasks: Mapping[str, Task], question: Question, index: int, student: int, reply: Decoded) -> Sample:
     grade = tasks[question.task].grade(question, reply.text)
     return Sample(
         question=index,
