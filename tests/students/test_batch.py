@@ -88,22 +88,40 @@ def test_every_trainable_parameter_gets_a_finite_gradient_that_is_not_zero(any_t
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(
-    "name",
-    [
-        "smollm2-135m-instruct",
-        pytest.param(
-            "gemma3-270m",
-            marks=pytest.mark.xfail(
-                reason="float32 gradients differ by 2.9e-5 (relative), the bar is 1e-5; see docs/log.md", strict=False
-            ),
-        ),
-    ],
-)
-def test_real_students_are_exact(packaged, name):
-    student = packaged(name)
+def test_a_real_llama_is_exact(packaged):
+    student = packaged("smollm2-135m-instruct")
     assert student.packing == "tree"
     assert_exact(student, tokens(student)[:2], 4000, "tree")
+
+
+@pytest.mark.real
+@pytest.mark.nightly
+def test_a_real_gemma_is_exact_but_for_rounding(packaged, monkeypatch):
+    """In float64 packed and single rows agree to 2e-13. In float32 each is 9e-5 from that, packed ones a little less, and they
+    are 6e-5 from each other: a bar of 1e-5 would ask for the same rounding errors, not for smaller ones."""
+    student = packaged("gemma3-270m")
+    assert student.packing == "tree"
+    items = tokens(student)[:2]
+
+    def both() -> list[dict[str, torch.Tensor]]:
+        single = sum(reference(student, path) for paths in items for path in paths)
+        return [gradients(student, single), gradients(student, sum(packed_losses(student, items, 4000, "tree").values()))]
+
+    def gap(found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.stack([(found[name].double() - truth[name]).norm() / truth[name].norm() for name in truth])
+
+    single, packed = both()
+    to_float32 = torch.Tensor.float
+    try:
+        student.model.double()
+        with monkeypatch.context() as patch:  # the model's norms compute in float32, whatever they are given
+            patch.setattr(torch.Tensor, "float", lambda rows: rows if rows.dtype == torch.float64 else to_float32(rows))
+            truth, packed_truth = both()
+    finally:
+        student.model.float()
+    assert gap(packed_truth, truth).max() < 1e-10
+    assert gap(packed, truth).max() < 1.5 * gap(single, truth).max() < 5e-4
+    assert gap(packed, truth).median() < 1.5 * gap(single, truth).median()
 
 
 def test_a_path_sees_neither_other_paths_nor_other_questions(any_tiny):

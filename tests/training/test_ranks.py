@@ -93,6 +93,7 @@ CASES = {
     "sharded, one question, adapters": {"size": 3, "training": ONE_QUESTION, "students": ADAPTERS, **SHARDED},
     "sharded, answers in a style": {"size": 2, **learned(utility={"kind": "success", "max_new_tokens": 8}), **SHARDED},
     "sharded, reference losses": {"size": 2, **learned(utility={"kind": "rho"}), **SHARDED},
+    "sharded, activations computed again": {"size": 2, "runtime": {**SHARDED["runtime"], "activations": "recompute"}},
     "sharded, trust": {"size": 2, **TRUST, **SHARDED},
     "sharded, a student nobody teaches": {"size": 2, **NOBODY, **SHARDED},
     "a budget of tokens": {"size": 2, "training": {**TRAINING, "max_label_tokens": 900}, **plain("random", {}, budget=2)},

@@ -271,6 +271,9 @@ class RuntimeConfig(_Model):
     sharding: Literal["none", "fsdp"] = "none"
     """With several ranks (torchrun): whether each holds whole students, or pieces of their decoder layers (FSDP2), for students
     that one GPU cannot hold."""
+    activations: Literal["keep", "recompute"] = "keep"
+    """What training keeps of a forward pass: everything, or the inputs of the decoder layers, which are then computed once more
+    in the backward pass (gradient checkpointing): much less memory, about a third more time."""
     engine: Literal["local", "ray"] = "local"
     """Who calls paid teachers and judges and checks answers: this process, or Ray actors (extra `ray`), also on many machines."""
     workers: int = Field(2, ge=1, le=1024)

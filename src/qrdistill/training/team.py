@@ -12,6 +12,7 @@ import torch
 
 from qrdistill.config import Config, RuntimeConfig
 from qrdistill.students import Student, load_student
+from qrdistill.students.activations import choose_activations
 from qrdistill.students.pieces import is_piece
 from qrdistill.training.launch import ranks_here
 from qrdistill.training.ranks import ALONE, Ranks
@@ -29,6 +30,8 @@ class Team:
     def __init__(self, students: Sequence[Student], runtime: RuntimeConfig, ranks: Ranks = ALONE) -> None:
         self.students = tuple(students)
         self.ranks = ranks
+        for student in self.students:
+            choose_activations(student, runtime.activations)
         cores = runtime.threads or max(len(os.sched_getaffinity(0)) // ranks_here(), 1)
         # Passes of a sharded student are collectives: one student after the other, in the same order on every rank.
         self.is_sharded = any(is_piece(weight) for student in students for weight in student.model.parameters())
