@@ -5,7 +5,7 @@
 For each seed one pool of kept paths is made. Then, with the recipe's students and equal label tokens for each arm,
 
 1. for each utility a training on random subsets (the same subsets for all: the students go the same way) for the share `early`
-   of the tokens; what the utility says of each style, student and task in the last third of those steps is kept;
+   of the tokens; what the utility says of each style, student and task in the last third of a student's steps is kept;
 2. for each style a training on that style alone, to the end, and its accuracy on the test questions.
 
 A cell is one seed, student and task: six styles with a utility and an accuracy each. Reported per utility: the mean over cells
@@ -144,14 +144,18 @@ def _run(folder: Path, config: Config, source: Run | None, *, until: str) -> Run
 
 
 def last_utilities(run: Run) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean utility of each style in the last third of the steps: (student, task) -> style -> utility."""
+    """Mean utility of each style in the last third of a student's steps: (student, task) -> style -> utility."""
     tasks = {question.id: question.task for question in run.ledger.all(Question)}
     where = {path.id: (tasks[path.question_id], path.style) for path in run.ledger.iterate(ReasoningPath)}
     routes = run.ledger.all(Route)
-    first = max(route.step for route in routes) * 2 / 3
+    last: dict[str, int] = {}  # a student whose tokens are used up earlier is looked at earlier
+    for route in routes:
+        if route.is_routed:
+            last[route.student] = max(route.step, last.get(route.student, 0))
     seen: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for route in routes:
-        if route.step > first and route.utility == route.utility:
+        end = last.get(route.student, 0)
+        if end * 2 / 3 < route.step <= end and route.utility == route.utility:
             task, style = where[route.path_id]
             seen[route.student, task][style].append(route.utility)
     return {key: {style: float(np.mean(values)) for style, values in styles.items()} for key, styles in seen.items()}

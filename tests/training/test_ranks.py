@@ -78,6 +78,7 @@ SHARDED = {"runtime": {"threads": 1, "sharding": "fsdp"}}
 ADAPTERS = [
     {**student.model_dump(), "adapter": {"kind": "lora", "rank": 4}, "learning_rate": 3e-3} for student in toy_recipe().students
 ]
+DRAWN = [{"kind": "own_samples", "max_new_tokens": 8}, {"kind": "pass_rate", "samples": 1, "max_new_tokens": 8}]
 CASES = {
     "default": {"size": 2},
     "three ranks for one question": {"size": 3, "training": ONE_QUESTION},
@@ -96,6 +97,10 @@ CASES = {
     "sharded, activations computed again": {"size": 2, "runtime": {**SHARDED["runtime"], "activations": "recompute"}},
     "sharded, trust": {"size": 2, **TRUST, **SHARDED},
     "sharded, a student nobody teaches": {"size": 2, **NOBODY, **SHARDED},
+    "drawn answers": {"size": 2, "method": {"policy": QRDISTILL, "extras": DRAWN}},
+    "a final phase": {"size": 2, "method": {"policy": QRDISTILL, "extras": [{"kind": "dpo", "learning_rate_frac": 1.0}]}},
+    "sharded, drawn answers": {"size": 2, "method": {"policy": QRDISTILL, "extras": DRAWN}, **SHARDED},
+    "sharded, a final phase": {"size": 2, "method": {"policy": QRDISTILL, "extras": [{"kind": "orpo"}]}, **SHARDED},
     "a budget of tokens": {"size": 2, "training": {**TRAINING, "max_label_tokens": 900}, **plain("random", {}, budget=2)},
 }
 
