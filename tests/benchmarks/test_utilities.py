@@ -1,6 +1,7 @@
 """benchmarks/utilities.py: what it says of utilities whose worth is known, and the whole procedure at its smallest."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_the_procedure_runs_and_every_utility_looks_at_the_same_students(benchma
         run = benchmark.Run(tmp_path / f"early-{kind}-1")
         routed.append([(r.step, r.path_id, r.student, r.is_routed) for r in run.ledger.all(benchmark.Route)])
     assert all(routes == routed[0] for routes in routed)
+
+
+def test_the_committed_result_has_n_and_intervals(root: Path, benchmark):
+    found = json.loads((root / "benchmarks" / "results" / "utilities-tiny.json").read_text())
+    assert found["utilities"].keys() == set(benchmark.UTILITIES)
+    for entry in found["utilities"].values():
+        assert entry["n"] + entry["cells_without_a_difference"] == len(found["cells"])
+        assert entry["spearman"]["low"] <= entry["spearman"]["mean"] <= entry["spearman"]["high"]
+    utility = {
+        kind: {(c["seed"], c["student"], c["task"]): c["utility"][kind] for c in found["cells"]} for kind in benchmark.UTILITIES
+    }
+    accuracy = {(c["seed"], c["student"], c["task"]): c["accuracy"] for c in found["cells"]}
+    again = {kind: benchmark.compare(utility[kind], accuracy) for kind in benchmark.UTILITIES}
+    assert again == found["utilities"], "the summary is that of the cells beside it"
