@@ -123,3 +123,32 @@ def test_the_verb_report_takes_a_study_and_names_what_is_none(folders, capsys):
     (folders[1] / "study.json").write_text("{")
     assert run_app(["report", str(folders[1])]) == 65
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_teams_single_questions_and_what_is_missing_are_shown():
+    found = study()
+    for arm in found["arms"].values():
+        arm["team"] = {"oracle": 0.7, "low": 0.6, "high": 0.8, "agreement": 0.5, "error_overlap": 0.25}
+    found["arms"]["all"]["team"]["error_overlap"] = None
+    shares = {"q1": (1.0, 0.0), "q2": (0.5, 0.5), "q3": (0.0, 0.25), "q4": (0.75, 0.25)}
+    found["questions"] = {q: {"task": "sum", "arms": {"qrdistill": a, "all": b}} for q, (a, b) in shares.items()}
+    found["missing"] = ["paper, seed 1"]
+    found["budgets"] = {"qrdistill": 1200, "all": 1800}
+    sections = {section.heading: section for section in study_sections([found], ["toy"])}
+    team = rows(sections["Students as a team"], "The students of each arm together")
+    assert team[0] == ["qrdistill", "a 50.0%", "70.0%", "60.0 to 80.0", "50.0%", "25.0%"]
+    assert team[1][-1] == "–"
+    differing = rows(sections["Question by question"], "qrdistill and all: the questions they differ most on")
+    assert [row[0] for row in differing] == ["q1", "q4", "q3"]  # the best first, the worst last, the equal one not at all
+    assert differing[0][2:] == ["100%", "0%", "+100.0"]
+    said = [block.text for block in sections["Arms"].blocks if hasattr(block, "text")]
+    assert said[0] == "Not done yet: paper, seed 1."
+    assert "Not so all (1,800 label tokens): as much compute instead." in said[1]
+
+
+def test_a_study_of_an_earlier_version_without_these_is_shown_as_before():
+    assert [section.heading for section in study_sections([study()], ["toy"])] == [
+        "Arms",
+        "Sample efficiency",
+        "Students and tasks",
+    ]
