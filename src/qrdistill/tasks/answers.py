@@ -19,6 +19,7 @@ from qrdistill.tasks.extract import choice, formula, lenient, nli, option_verdic
 from qrdistill.tasks.extract.corrections import corrections, second_thought, withdrawn
 from qrdistill.tasks.extract.cues import denied, picks
 from qrdistill.tasks.extract.doubt import is_doubted, offered
+from qrdistill.tasks.extract.listings import lists_values, options_listed
 from qrdistill.tasks.extract.markup import Span, Stripped, strip
 from qrdistill.tasks.extract.options import Options
 from qrdistill.tasks.extract.records import Found, Reading, Refusal, Statement, sentence_end
@@ -55,6 +56,8 @@ _BETWEEN_BOXES = re.compile(
 _OPENED_BOX = re.compile(r"\\(?:boxed|fbox|framebox)[ ]*\{?[ ]*$")
 _DENIED_BOX = re.compile(r"(?:\b(?:not|never|cannot[ ]be)|n't)[\s$*\\(\[]*$", re.IGNORECASE)
 _ASKS = re.compile(r"[\s*_]*(?:is|was|could|would|does|do|did|isn't|might|may|can|are|if)\b", re.IGNORECASE)
+_UNCLAIMED = frozenset({"line", "lead", "bold", "sentence", "predicate", "pronoun"})
+"""Places that hold an option without saying that it is the answer."""
 _LABELS: frozenset[AnswerKind] = frozenset({"choice", "yesno", "nli"})
 _READERS: dict[AnswerKind, Reader] = {
     "yesno": yesno.read,
@@ -268,7 +271,6 @@ class _Turn:
 
     def leniently(self, start: int) -> Found:
         """The answer of a turn from `start` on in which nothing is explicit."""
-        is_choice = self.kind == "choice"
         end = without_courtesies(self.text, start, self.end)
         places = lenient.places(self.text, start, end, self.stripped.bold, self.kind)
         places += [statement for statement in self.weak if statement.start >= start]
@@ -278,13 +280,10 @@ class _Turn:
         first = self.read(Statement(start, revised, "lead", True)) if revised > start else None
         if isinstance(first, Reading) and (later := self.corrected(first)) is not first:
             return later
-        if is_choice and option_verdicts.restates_list(self.text, start, end, self.options):
-            written_bold = set(self.stripped.bold)
-            places = [
-                place
-                for place in places
-                if place.source not in {"line", "lead", "bold"} or (place.start, place.end) in written_bold
-            ]
+        if self.kind == "choice":
+            places = self.outside_lists(places, start, end)
+        elif lists_values(self.text, start, end, self.kind, self.read):
+            return None
         for place in reversed(places):
             found = self.read(place)
             if isinstance(found, Refusal) and place.source == "predicate":
@@ -292,6 +291,18 @@ class _Turn:
             if found is not None and not self.is_denied(found.start) and not self.explains(place, found, places):
                 return self.corrected(found)
         return None
+
+    def outside_lists(self, places: list[Statement], start: int, end: int) -> list[Statement]:
+        """Places but for those that only write the options out again; what is bold or ticked there is chosen."""
+        listed = options_listed(self.text, start, end, self.options)
+        is_restated = option_verdicts.restates_list(self.text, start, end, self.options)
+        kept = []
+        for place in places:
+            is_marked = place.source == "conclusion" or (place.start, place.end) in self.stripped.bold
+            is_in_list = listed is not None and place.source in _UNCLAIMED and place.start < listed[1] and listed[0] < place.end
+            if is_marked or not (is_in_list or (is_restated and place.source in {"line", "lead", "bold"})):
+                kept.append(place)
+        return kept
 
     def explains(self, place: Statement, found: Found, places: list[Statement]) -> bool:
         """Whether a sentence only explains the label of the first line ("Contradiction", then "The premise entails ...")."""

@@ -122,8 +122,6 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
 def restates_list(text: str, start: int, end: int, options: Options) -> bool:
     """Whether several lines begin with options and differ: the list written out again, or discussed one by one.
 
-    So does one line that is nothing but options with their labels.
-
     A first line that is an answer and nothing else is one all the same if it is a bare label or set off by an empty line.
     """
     lines = list(_LINE.finditer(text, start, end))
@@ -132,28 +130,10 @@ def restates_list(text: str, start: int, end: int, options: Options) -> bool:
         found = read(text, Statement(*line.span(), "line", True), options)
         if isinstance(found, Reading):
             answers.append((found.value, not text[found.end : line.end()].strip(" .!*_`\"')]}$\\:,;")))
-    if len(lines) == 1 and _is_inline_list(text, *lines[0].span(), options):
-        return True
     exact = {label for label, is_exact in answers if is_exact}
     is_bare = bool(lines) and options.canonical(lines[0].group().strip(" .*()[]")) in options.labels
     is_set_off = is_bare or (bool(answers) and answers[0][1] and text[lines[0].end() : lines[0].end() + 2] == "\n\n")
     return len(exact) > 1 or (len({label for label, _ in answers}) > 1 and not is_set_off)
-
-
-_BETWEEN_OPTIONS = re.compile(r"[\s,;/|.*]*")
-
-
-def _is_inline_list(text: str, start: int, end: int, options: Options) -> bool:
-    """Whether a line holds several options with their labels and nothing else ("(A) a cat (B) a dog")."""
-    num_listed, at = 0, start
-    while (label := options.label_at(text, at, end)) is not None:
-        written = options.text_at(text, label.end(), end)
-        if written is None or options.labels[written[0]] != options.canonical(label.group("label")):
-            return False
-        num_listed += 1
-        gap = _BETWEEN_OPTIONS.match(text, written[1], end)
-        at = gap.end() if gap else written[1]
-    return num_listed > 1 and at >= end
 
 
 _RIGHT = re.compile(
