@@ -2,8 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ FENCE = re.compile(
     r"(?P<before>[^\n]*)\n(?:\n)?```(?P<language>\w*)\n(?P<code>.*?)^```\n+(?P<after>[^\n]*)", re.DOTALL | re.MULTILINE
 )
 SKIP = re.compile(r"<!-- not run: (.{10,}) -->")
+USAGE_ERROR = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 KNOWN = {"sh", "bash", "python", "yaml", "json", ""}
 
 
@@ -93,6 +96,61 @@ def test_what_a_page_shows_works(page: Path, shell: dict[str, str], tmp_path: Pa
         assert done.returncode == 0, f"{page.name}:\n{block.code}\n{done.stdout}\n{done.stderr}"
 
 
+def commands_of(code: str, program: str) -> list[list[str]]:
+    """The arguments of every call of a program in a shell block."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [
+        shlex.split(found[1], comments=True)
+        for line in lines
+        if (found := re.search(rf"(?:^|\s|/)(?:-m )?{program} (?!install)(.*)", line)) and "$" not in line
+    ]
+
+
+def faults_of(block: Block) -> list[str]:
+    """What cannot work in a block that is not run: verbs, options, make targets, extras and syntax are looked up."""
+    if block.language == "python":
+        compile(block.code, "page", "exec")
+        return []
+    faults = []
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for verb, *arguments in commands_of(block.code, "qrdistill"):
+        try:
+            verbs[verb].make_context(verb, list(arguments))
+        except KeyError:
+            faults.append(f"qrdistill {verb}: there is no such verb")
+        except USAGE_ERROR as error:
+            faults.append(f"qrdistill {verb}: {error.format_message()}")
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    faults += [f"make {name}" for name in re.findall(r"^make (\w+)", block.code, re.MULTILINE) if name not in targets]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for group in re.findall(r"(?:qrdistill|\.)\[([\w,]+)\]'", block.code) for name in group.split(",")}
+    return faults + [f"extra {name}" for name in sorted(named - extras.keys())]
+
+
+def test_what_is_not_run_could_be() -> None:
+    skipped = [(page, block) for page in WITH_BLOCKS for block in blocks(page) if block.why_not]
+    assert len(skipped) > 5
+    assert sum(len(commands_of(block.code, "qrdistill")) for _, block in skipped) > 5
+    for page, block in skipped:
+        assert faults_of(block) == [], page.name
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("qrdistill shw RUN", "qrdistill shw"),
+        ("qrdistill export RUN data --push-it me/x", "--push-it"),
+        (".venv/bin/qrdistill explain runs/x", "QUESTION_ID"),
+        ("make quikstart", "make quikstart"),
+        ("pip install 'qrdistill[tvi]'", "extra tvi"),
+    ],
+)
+def test_a_fault_in_what_is_not_run_is_found(code: str, fault: str) -> None:
+    found = faults_of(Block("sh", code + "\n", "planted for this test", ""))
+    assert len(found) == 1
+    assert fault in found[0]
+
+
 def test_a_broken_command_is_found(tmp_path: Path, shell: dict[str, str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("Text:\n\n```sh\nqrdistill check recipes/smok.yaml\n```\n")
@@ -149,4 +207,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
             r"<(?:script|img|iframe)[^>]* src=\"(?:https?:)?//|<link[^>]*stylesheet[^>]*href=\"https?:", page.read_text()
         )
         assert not loaded, f"{page.name} asks another host"
-    assert (tmp_path / "site" / "llms.txt").is_file()
+    for address in re.findall(r"\]\(([\w/.]+)\)", (tmp_path / "site" / "llms.txt").read_text()):
+        assert (tmp_path / "site" / address).is_file(), address

@@ -53,6 +53,18 @@ def test_the_data_set_folder_is_whole(filtered: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "provenance.json").read_text())["rows"] == sizes
 
 
+def test_the_folder_loads_in_datasets_as_its_card_says(filtered: Run, tmp_path: Path) -> None:
+    """`load_dataset` on the folder, as on the hub, reads the card's own list of splits and files."""
+    pytest.importorskip("datasets", reason="comes with trl, which is not a dependency")
+    from datasets import load_dataset
+
+    sizes = write_data_set(filtered, tmp_path / "set")
+    loaded = load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    assert {split: rows.num_rows for split, rows in loaded.items()} == sizes
+    expected = {row["path_id"]: row["messages"] for row in message_rows(filtered)}
+    assert {row["path_id"]: row["messages"] for split in loaded.values() for row in split} == expected
+
+
 def test_what_was_exported_comes_back_as_the_same_kept_paths(
     filtered: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +90,7 @@ SHAPES = {
     "sharegpt": lambda q, a: {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]},
     "alpaca": lambda q, a: {"instruction": q, "input": "", "output": a},
     "completion": lambda q, a: {"prompt": q, "completion": a},
+    "query": lambda q, a: {"query": q, "response": a},
     "chat completion": lambda q, a: {
         "prompt": [{"role": "user", "content": q}],
         "completion": [{"role": "assistant", "content": a}],

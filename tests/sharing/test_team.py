@@ -1,5 +1,9 @@
 """Exported students load in plain transformers and PEFT and answer as they did in the run."""
 
+import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +108,56 @@ def test_cards_name_base_and_kind(folder: Path, base: Path) -> None:
     assert f"vllm serve {base} --port 8000 --enable-lora --max-lora-rank 8 --lora-modules adapter=adapter" in team
     assert "vllm serve whole --port 8001" in team
     assert f"pretrained={base},peft=adapter,tokenizer=adapter" in team
+
+
+def test_the_measuring_commands_are_ones_the_harness_takes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval", reason="needs the extra eval")
+    from lm_eval._cli import HarnessCLI
+
+    fences = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    commands = [line for fence in fences for line in fence.splitlines() if line.startswith("lm_eval ")]
+    assert len(commands) == 2
+    for command, name in zip(commands, ("adapter", "whole"), strict=True):
+        monkeypatch.setattr("sys.argv", shlex.split(command))
+        given = HarnessCLI().parse_args()
+        assert (given.model, given.apply_chat_template) == ("hf", True)
+        assert given.tasks
+        assert name in str(given.model_args)
+        monkeypatch.setattr("sys.argv", shlex.split(command.replace("--apply_chat_template", "--apply_chat_templat_")))
+        with pytest.raises(SystemExit):
+            HarnessCLI().parse_args()
+
+
+@pytest.mark.nightly
+def test_the_harness_measures_an_exported_student(folder: Path, tmp_path: Path) -> None:
+    """The card's command, whole, on a task of three questions in a file."""
+    pytest.importorskip("lm_eval", reason="needs the extra eval")
+    rows = [{"question": f"What is {n} plus 1?", "answer": str(n + 1)} for n in range(3)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "sums",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "sums.jsonl")}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{question}}",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4},
+        "metric_list": [{"metric": "exact_match"}],
+    }
+    (tmp_path / "sums.yaml").write_text(yaml.safe_dump(task))
+    for name in ("adapter", "whole"):
+        (command,) = re.findall(r"^lm_eval .*$", (folder / name / "README.md").read_text(), re.MULTILINE)
+        words = shlex.split(command)
+        words[words.index("--tasks") + 1] = "sums"
+        more = ["--include_path", str(tmp_path), "--output_path", str(tmp_path / "out" / name), "--device", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", *words, *more], cwd=folder, capture_output=True, text=True, timeout=600,
+            env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (found,) = (tmp_path / "out" / name).rglob("results_*.json")
+        assert json.loads(found.read_text())["n-samples"]["sums"]["original"] == 3
 
 
 def test_adapters_of_one_base_share_a_server() -> None:

@@ -29,5 +29,5 @@ def token_weights(weight_P: Tensor, path_of_N: Tensor, tokens_P: Tensor | None =
 
 
 def token_nll(logits_NV: Tensor, label_N: Tensor) -> Tensor:
-    """Negative log-likelihood of each label token, nats."""
+    """``-log softmax(logits_NV)[label_N]`` [N], nats: negative log-likelihood of each label token (METHOD section 4)."""
     return torch.logsumexp(logits_NV, dim=-1) - logits_NV.gather(-1, label_N[:, None]).squeeze(-1)
