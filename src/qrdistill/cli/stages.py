@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ _NEXT: dict[str, str] = {
     "filter": "qrdistill train {folder}",
     "train": "qrdistill evaluate {folder}",
     "evaluate": "qrdistill report {folder}",
-    "report": "open {folder}/report.html, or ask for one question's story: qrdistill explain {folder} QUESTION_ID",
+    "report": "open {folder}/report.html, or ask for one question's story: qrdistill explain {folder} {question}",
 }
 
 
@@ -145,6 +146,7 @@ def evaluate(
 def report(
     ctx: typer.Context,
     targets: Annotated[list[str], typer.Argument(metavar="RUN...", help="A run folder, and any others to set beside it.")],
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
     json_: options.Json = False,
 ) -> None:
     """Write report.html and report.md of a run, finished or not, or of a study."""
@@ -154,13 +156,31 @@ def report(
     session: Session = ctx.obj
     if is_study(targets[0]):
         page = str(write_study_report(targets))
+        if open_:
+            _open(session, page)
         session.result({"verb": "report", "study": targets[0], "report": page}, [f"report: {page}"], next_step=f"open {page}")
         return
     runs = [options.open_run(session, target) for target in targets]
     session.folder = runs[0].folder
     done_before = _done(runs[0])
-    write_report(runs, progress=session.progress)
+    written = write_report(runs, progress=session.progress)
+    if open_:
+        _open(session, str(written))
     _show(session, "report", runs[0], done_before, "report")
+
+
+def _open(session: Session, page: str) -> None:
+    """Open a page in the browser of this machine; where there is none, the page can still be taken elsewhere."""
+    import webbrowser
+
+    try:
+        is_open = webbrowser.get().open(Path(page).resolve().as_uri())
+    except webbrowser.Error:
+        is_open = False
+    if not is_open:
+        session.progress.note(
+            f"no browser could be opened here; copy {page} to a machine that has one, or read report.md beside it"
+        )
 
 
 def _run_stage(
@@ -190,6 +210,7 @@ def _done(run: Run) -> list[str]:
 
 
 def _show(session: Session, verb: str, run: Run, done_before: Sequence[str], last: Stage) -> None:
+    from qrdistill.report.reading import some_question
     from qrdistill.store import STAGES
     from qrdistill.types import Score
 
@@ -215,8 +236,9 @@ def _show(session: Session, verb: str, run: Run, done_before: Sequence[str], las
         shown.append(f"report: {run.folder / 'report.html'}")
     todo = [stage for stage in STAGES if not run.is_done(stage)]
     following = _NEXT[last] if last != "report" or not todo else f"qrdistill {todo[0]} {{folder}}"
+    question = some_question(run)
     run.close()
-    session.result(payload, shown, next_step=following.format(folder=shlex.quote(str(run.folder))))
+    session.result(payload, shown, next_step=following.format(folder=shlex.quote(str(run.folder)), question=question))
 
 
 def _state(run: Run, stage: Stage) -> str:

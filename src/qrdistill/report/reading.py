@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qrdistill.errors import DataError
-from qrdistill.report.text import as_cell, as_text
+from qrdistill.report.text import as_cell, as_text, visible
 from qrdistill.store import Run
 from qrdistill.types import Question
 
@@ -50,6 +51,14 @@ def real(cell: object) -> float:
     """A number cell (NULL is NaN)."""
     assert cell is None or isinstance(cell, int | float), cell
     return math.nan if cell is None else float(cell)
+
+
+def some_question(run: Run) -> str:
+    """The id of a question worth looking at: one that students answered, else one with paths; before that a placeholder."""
+    for table in ("predictions", "paths"):
+        for (name,) in rows(run, f"SELECT question_id FROM {table} ORDER BY 1 LIMIT 1"):
+            return shlex.quote(visible(as_text(name)))
+    return "QUESTION_ID"
 
 
 def questions_of(run: Run, ids: Sequence[str]) -> list[Question]:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qrdistill.report.reading import rows, total, whole
+from qrdistill.report.reading import rows, some_question, total, whole
 from qrdistill.report.sections.provenance import flat
 from qrdistill.report.sections.results import ARMS, headline, read_results
 from qrdistill.report.tables import count, interval, percent
@@ -24,7 +24,9 @@ def show(run: Run) -> dict[str, Any]:
     todo = [stage for stage in STAGES if not run.is_done(stage)]
     folder = shlex.quote(str(run.folder))
     following = (
-        f"qrdistill {todo[0]} {folder}" if todo else f"open {folder}/report.html, or: qrdistill explain {folder} QUESTION_ID"
+        f"qrdistill {todo[0]} {folder}"
+        if todo
+        else f"open {folder}/report.html, or: qrdistill explain {folder} {some_question(run)}"
     )
     return {
         "name": run.config.name,
