@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from qrdistill.errors import AuthError, ProviderError, UsageError
+from qrdistill.errors import AuthError, DataError, ProviderError, UsageError
 
 Kind = Literal["dataset", "model"]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -27,6 +27,7 @@ def push_folder(folder: Path, repository: str, *, kind: Kind, is_public: bool = 
     Raises:
         UsageError: the name is no OWNER/NAME, or huggingface-hub is not installed.
         AuthError: no token, or one that may not write there.
+        DataError: the hub does not accept the card.
         ProviderError: the hub is down or cannot be reached.
     """
     if not _NAME.fullmatch(repository):
@@ -51,6 +52,11 @@ def push_folder(folder: Path, repository: str, *, kind: Kind, is_public: bool = 
             ) from error
         raise ProviderError(
             f"the hub answered HTTP {status} while uploading to {repository}; run the same command again"
+        ) from error
+    except ValueError as error:  # the hub's client found the card (or the name) at fault
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"the hub does not accept README.md or the name {repository} ({reason}); mend it and upload again"
         ) from error
     except (httpx2.HTTPError, OSError) as error:
         raise ProviderError(f"the hub cannot be reached ({type(error).__name__}); run the same command again later") from error
