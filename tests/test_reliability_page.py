@@ -25,6 +25,7 @@ def test_every_row_of_the_table_names_a_test(root: Path) -> None:
     rows = [line for line in (root / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")]
     bodies = [row for row in rows if not row.startswith("| id |")]
     assert all("::test_" in row for row in bodies)
-    ids = [row.split("|")[1].strip() for row in bodies]
+    ids = {one for row in bodies for one in row.split("|")[1].strip().split(", ")}
     promised = "A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A15 B1 B2 B3 B4 B5 B6 C1 C2 C3 C6 D1 D2 D3 E1 E2 E3 E4 H1 H4"
-    assert set(promised.split()) <= set(ids)
+    promised += " F1 F2 F3 F4 F5 F6 F7 F8 F9 F10"
+    assert set(promised.split()) <= ids

@@ -35,7 +35,7 @@ def train_with(size: int, folder: Path, *, plant: str = "") -> list[Ended]:
     Args:
         size: number of ranks.
         folder: the run folder, its filter stage done.
-        plant: what goes wrong, a function of `harness.plants` with its arguments: "kill_at_step 1 3".
+        plant: what goes wrong, functions of `harness.plants` with their arguments: "kill_at_step 1 3; memory_runs_out 0".
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -75,8 +75,8 @@ def _rank(rank: int, size: int, port: int, folder: str, plant: str, log: str) ->
     from harness import plants
     from qrdistill.cli.main import run_app
 
-    if plant:
-        name, *arguments = plant.split()
+    for one in filter(None, plant.split(";")):
+        name, *arguments = one.split()
         plants.PLANTS[name](rank, *map(int, arguments))
     sys.stdout.flush()
     code = run_app(["train", folder])

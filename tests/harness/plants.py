@@ -8,6 +8,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from qrdistill.students import Student
 from qrdistill.training import checkpoint, loop
 from qrdistill.training.ranks import Ranks
 
@@ -46,6 +49,19 @@ def fail_on_one(rank: int, victim: int) -> None:
     _before(loop, "joint_step", fail)
 
 
+def memory_runs_out(rank: int, victim: int) -> None:
+    """The victim finds no memory for the first graph it would keep."""
+    is_planted = rank == victim
+
+    def refuse(count: int) -> None:
+        nonlocal is_planted
+        if is_planted and torch.is_grad_enabled():
+            is_planted = False
+            raise torch.OutOfMemoryError("planted")
+
+    _before(Student, "hidden", refuse)
+
+
 def _before(module: Any, name: str, act: Callable[[int], object]) -> None:
     real, count = getattr(module, name), 0
 
@@ -60,5 +76,12 @@ def _before(module: Any, name: str, act: Callable[[int], object]) -> None:
 
 PLANTS: dict[str, Callable[..., None]] = {
     plant.__name__: plant
-    for plant in (kill_at_step, kill_in_save, kill_while_others_cannot_hear, forget_to_add_gradients, fail_on_one)
+    for plant in (
+        kill_at_step,
+        kill_in_save,
+        kill_while_others_cannot_hear,
+        forget_to_add_gradients,
+        fail_on_one,
+        memory_runs_out,
+    )
 }

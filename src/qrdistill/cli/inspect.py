@@ -14,6 +14,7 @@ import typer
 
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
+from qrdistill.cli.room import dry_lines, room_lines, take_dry_step
 from qrdistill.errors import QRDistillError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def check(
         int,
         typer.Option("--pilot", min=0, max=1000, help="Ask paid teachers and judges about so many questions, to price the run."),
     ] = 0,
+    dry_step: Annotated[
+        bool, typer.Option("--dry-step", help="Take a run's largest training step on a copy and measure its memory.")
+    ] = False,
     out: options.Out = "",
     seed: options.Seed = None,
     set_: options.Set = [],  # noqa: B006
@@ -55,6 +59,7 @@ def check(
     from qrdistill.planning import plan
 
     session: Session = ctx.obj
+    run = None
     if options.is_recipe(recipe):
         config = options.read_recipe(recipe, overrides=set_, seed=seed)
     else:
@@ -63,10 +68,16 @@ def check(
         run.close()
         config = run.config
         session.progress.note(f"{session.folder}: every file and record is as it was written")
-    planned = plan(config)
+    planned = plan(config, run=run)
+    measured = take_dry_step(run, planned) if dry_step else None
+    if run is not None:
+        run.close()
     session.exit_code = planned.exit_code
     payload: dict[str, Any] = {"verb": "check", **dataclasses.asdict(planned)}
     shown = _plan_lines(planned)
+    if measured is not None:
+        payload |= {"dry_step": dataclasses.asdict(measured)}
+        shown += dry_lines(planned, measured)
     if pilot and not planned.problems:
         from qrdistill.planning import run_pilot
 
@@ -96,7 +107,8 @@ def _plan_lines(planned: Plan) -> list[RenderableType]:
         f"paths: {planned.num_paths} (cells: {calls})",
         *([table("", columns, [forecast.row() for forecast in planned.forecasts])] if planned.forecasts else []),
         table("", ("student", "source", "weights", "adapter"), rows),
-        f"memory at least {planned.memory_bytes / 1e9:.1f} GB, disk about {planned.disk_bytes / 1e9:.1f} GB, plus hub downloads",
+        *room_lines(planned),
+        f"disk about {planned.disk_bytes / 1e9:.1f} GB, plus hub downloads",
         *(f"problem: {problem}" for problem in planned.problems),
     ]
 

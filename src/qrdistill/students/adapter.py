@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -12,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -21,6 +21,10 @@ from torch import Tensor
 
 from qrdistill.config import LoraConfig
 from qrdistill.errors import ConfigError, DataError, StorageError
+
+# PEFT imports bitsandbytes wherever that is installed, which then warns of faster kernels that one could download.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+import peft  # noqa: E402
 
 _ADAPTER_FILE = "adapter_model.safetensors"
 
@@ -120,11 +124,11 @@ def restore(model: Any, folder: Path, *, student: str) -> dict[str, Tensor]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' own progress bars: stages show one of their own."""
-    logging = transformers.utils.logging
-    is_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown = transformers.utils.logging
+    is_shown = shown.is_progress_bar_enabled()
+    shown.disable_progress_bar()
     try:
         yield
     finally:
         if is_shown:
-            logging.enable_progress_bar()
+            shown.enable_progress_bar()

@@ -6,6 +6,7 @@ were.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +32,41 @@ from qrdistill.students.adapter import LOADING, attach_lora, quiet
 from qrdistill.students.attention import TREE_ATTENTION, supports_tree
 from qrdistill.students.batch import PathTokens, pack
 from qrdistill.students.lora_linear import fuse
+from qrdistill.students.quantized import quantize
 from qrdistill.students.student import Packing, Student
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Bases:
+    """Base models that several students adapt: the weights are in memory once, the modules (and adapters) are each one's own."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, tuple[Any, Any, str, str]] = {}
+
+    def take(self, key: str, load: Callable[[], tuple[Any, Any, str, str]]) -> tuple[Any, Any, str, str]:
+        """A model of its own with the shared weights, a tokenizer of its own, source hash and hub id."""
+        if not key:
+            return load()
+        if key not in self._models:
+            self._models[key] = load()
+        model, tokenizer, *about = self._models[key]
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        return copy.deepcopy(model, shared), copy.deepcopy(tokenizer), *about
+
+
+def is_quantized(config: StudentConfig) -> bool:
+    """Whether the student's base is kept in 4 bits."""
+    return isinstance(config.adapter, LoraConfig) and config.adapter.quantization == "nf4"
+
+
+def base_key(config: StudentConfig, dtype: torch.dtype) -> str:
+    """Equal for students that can share their base's weights; "" for one that trains them itself."""
+    return (
+        ""
+        if isinstance(config.adapter, FullConfig)
+        else content_hash([config.source.model_dump(mode="json"), str(dtype), is_quantized(config)])
+    )
 
 
 def load_student(
@@ -44,6 +77,7 @@ def load_student(
     cache: Path | None = None,
     note: Callable[[str], None] | None = None,
     place: Callable[[Any, torch.device], None] | None = None,
+    bases: Bases | None = None,
 ) -> Student:
     """Load a student's base model and tokenizer and attach its adapter.
 
@@ -54,15 +88,24 @@ def load_student(
         cache: where converted packaged models are kept; default $QRDISTILL_CACHE or ~/.cache/qrdistill.
         note: receives one-off messages (licence terms of a packaged model).
         place: puts the model on its device, in pieces if need be; default: whole.
+        bases: weights that students of one team share.
 
     Raises:
         ConfigError: wrong target modules, a missing package, no GPU.
         DataError: a folder without model or tokenizer, a tokenizer that cannot be used.
     """
     where = pick_device(device)
-    dtype = _DTYPES.get(config.dtype) or _default_dtype(config, where)
+    dtype = weight_dtype(config, where)
+
+    def load() -> tuple[Any, Any, str, str]:
+        found = _load_base(config, dtype, cache, note)
+        if is_quantized(config):
+            quantize(found[0], student=config.name, device=where)
+        return found
+
     with LOADING, quiet():
-        model, tokenizer, source_hash, hub_id = _load_base(config, dtype, cache, note)
+        key = base_key(config, dtype) if bases is not None else ""
+        model, tokenizer, source_hash, hub_id = (bases or Bases()).take(key, load)
         model.requires_grad_(isinstance(config.adapter, FullConfig))
         if isinstance(config.adapter, LoraConfig):
             model = attach_lora(model, config.adapter, seed=seed, student=config.name)
@@ -81,9 +124,13 @@ def load_student(
     return student
 
 
-def _default_dtype(config: StudentConfig, device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU, but float32 for weights that are trained themselves (see `Student.is_autocast`); float32 on a CPU."""
-    return torch.bfloat16 if device.type == "cuda" and not isinstance(config.adapter, FullConfig) else torch.float32
+def weight_dtype(config: StudentConfig, device: torch.device) -> torch.dtype:
+    """Type of a student's weights: what the recipe says, else bfloat16 on a GPU and float32 on a CPU.
+
+    Weights that are trained themselves are float32 on a GPU too (see `Student.is_autocast`).
+    """
+    is_narrow = device.type == "cuda" and not isinstance(config.adapter, FullConfig)
+    return _DTYPES.get(config.dtype) or (torch.bfloat16 if is_narrow else torch.float32)
 
 
 def _choose_packing(student: Student) -> Packing:
@@ -153,6 +200,21 @@ def _from_pretrained(name: str, dtype: torch.dtype, student: str, **options: Any
             f"student {student!r}: {name} cannot be loaded as a causal language model with tokenizer: {reason}"
         ) from error
     return model, tokenizer
+
+
+def local_tokenizer(config: StudentConfig) -> Any | None:
+    """A student's tokenizer, if it is on this machine; nothing is downloaded or converted."""
+    source = config.source
+    if isinstance(source, TinySource):
+        return tiny.build_tokenizer(source.architecture)
+    options = {"revision": source.revision} if isinstance(source, HubSource) else {}
+    place = source.path if isinstance(source, FolderSource) else source.id
+    if isinstance(source, PackageSource):
+        place = str(packages.already_converted(source.id) or "")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def pick_device(name: str) -> torch.device:

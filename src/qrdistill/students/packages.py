@@ -140,7 +140,7 @@ def converted(name: str, *, cache: Path | None = None, note: Callable[[str], Non
     if name not in PACKAGES:
         raise ConfigError(f"unknown packaged model {name!r}; known: {', '.join(PACKAGES)}")
     package = PACKAGES[name]
-    folder = (cache or default_cache()) / "models" / f"{name}-{package.sha256[:12]}-v{CONVERTER_VERSION}"
+    folder = _place(name, cache)
     if _is_whole(folder):
         return folder
     data = _joined(name, package)
@@ -160,6 +160,16 @@ def converted(name: str, *, cache: Path | None = None, note: Callable[[str], Non
             f"cannot convert {name} in {folder.parent}: {reason}; free disk space or set QRDISTILL_CACHE"
         ) from error
     return folder
+
+
+def already_converted(name: str, *, cache: Path | None = None) -> Path | None:
+    """The folder of a packaged model, if it has been converted."""
+    folder = _place(name, cache)
+    return folder if _is_whole(folder) else None
+
+
+def _place(name: str, cache: Path | None) -> Path:
+    return (cache or default_cache()) / "models" / f"{name}-{PACKAGES[name].sha256[:12]}-v{CONVERTER_VERSION}"
 
 
 def _joined(name: str, package: Package) -> NDArray[np.uint8]:

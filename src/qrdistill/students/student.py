@@ -59,7 +59,9 @@ class Student:
         self.causal_lm: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self.decoder: Any = getattr(self.causal_lm, self.causal_lm.base_model_prefix)
         self.head: Any = self.causal_lm.get_output_embeddings()
-        self.base_identity = content_hash([source_hash, self.template.source, self.template.stop_ids, str(self.dtype)])
+        precision = getattr(config.adapter, "quantization", "none")
+        precision = str(self.dtype) if precision == "none" else f"{self.dtype}/{precision}"
+        self.base_identity = content_hash([source_hash, self.template.source, self.template.stop_ids, precision])
         self.packing: Packing = "rows"
         self.keep_up: Callable[[int], int] = lambda passes: passes
         self.identity = content_hash([self.base_identity, config.adapter.model_dump(mode="json")])

@@ -2,12 +2,12 @@
 
 ::
 
-    checkpoints/step-000040/
+    checkpoints/step-000040/        (or best/)
       students/NAME.safetensors     trainable weights and AdamW moments
       students/NAME/                the same of a sharded student, one file a rank
       method.safetensors            router, its optimizer, utility evidence
       position.json                 step, tokens trained
-      manifest.json                 written last: SHA-256 of each file, fingerprint of the training, number of ranks
+      manifest.json                 written last: SHA-256 of each file, config and fingerprint of the training, number of ranks
 
 The folder is written under another name, synced and renamed, so a kill at any moment leaves either the whole checkpoint or the
 one before it. Random draws are functions of (seed, step), so no generator state is needed. Only safetensors and JSON are read.
@@ -27,13 +27,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qrdistill.errors import CorruptRunError, StorageError
+from qrdistill.config import Config, differences, validate
+from qrdistill.config.endpoints import is_operational
+from qrdistill.errors import ConfigError, CorruptRunError, DataError, StorageError
 from qrdistill.store import sha256, write_json
 from qrdistill.store.files import sync_folder
 from qrdistill.students import Student
 from qrdistill.students.pieces import cut, is_piece
 from qrdistill.training.ranks import ALONE, Ranks
 from qrdistill.training.sharding import load_whole
+
+_BEST = "best"
+_MANIFEST = "manifest.json"
+_GO_BACK = "delete {path} to go on from the checkpoint before it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +51,24 @@ class Checkpoint:
     position: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, fingerprint: str, keep: int, ranks: Ranks = ALONE) -> None:
-    """Commit a checkpoint and delete all but the newest `keep`.
+def save_checkpoint(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    fingerprint: str,
+    config: Config,
+    keep: int,
+    is_best: bool = False,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Commit a checkpoint and delete all but the newest `keep`; the best one has a place of its own.
 
     Rank 0 does all of it, but where a student is sharded, of which each rank writes its pieces.
 
     Raises:
         StorageError: the disk refuses; earlier checkpoints are untouched.
     """
-    final = folder / f"step-{checkpoint.position['step']:06d}"
+    final = folder / (_BEST if is_best else f"step-{checkpoint.position['step']:06d}")
     draft = folder / f".{final.name}.tmp"
     try:
         if ranks.is_first:
@@ -69,9 +84,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, fingerprint: str, k
         save_file(_contiguous(checkpoint.method), draft / "method.safetensors")
         write_json(draft / "position.json", checkpoint.position)
         names = sorted(str(path.relative_to(draft)) for path in draft.rglob("*") if path.is_file())
-        hashes = {name: sha256(draft / name) for name in names}
-        manifest = {"fingerprint": fingerprint, "ranks": ranks.size, "sha256": hashes}
-        write_json(draft / "manifest.json", manifest)
+        manifest = {
+            "fingerprint": fingerprint,
+            "config": config.model_dump(mode="json"),
+            "ranks": ranks.size,
+            "sha256": {name: sha256(draft / name) for name in names},
+        }
+        write_json(draft / _MANIFEST, manifest)
         _sync(draft)
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
@@ -92,28 +111,47 @@ class SavedCheckpoint:
     position: dict[str, Any]
 
 
-def load_checkpoint(folder: Path, *, fingerprint: str) -> SavedCheckpoint | None:
-    """The newest checkpoint of this training, or None when there is none.
+def load_checkpoint(folder: Path, *, fingerprint: str, config: Config, is_best: bool = False) -> SavedCheckpoint | None:
+    """The newest (or best) checkpoint of this training, or None when there is none.
 
     Raises:
         CorruptRunError: a file does not match its recorded hash (it is named).
+        DataError: it belongs to another training (what differs is listed).
     """
-    for path in reversed(_steps(folder)):
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["fingerprint"] != fingerprint:
-            continue
-        for name, digest in manifest["sha256"].items():
-            if not (path / name).is_file() or sha256(path / name) != digest:
-                file = path / name
-                raise CorruptRunError(f"{file} is damaged or missing; delete {path} to go on from the checkpoint before it")
-        return SavedCheckpoint(
-            students={
-                place.stem: place if place.is_dir() else load_file(place) for place in sorted((path / "students").iterdir())
-            },
-            method=load_file(path / "method.safetensors"),
-            position=json.loads((path / "position.json").read_text(encoding="utf-8")),
+    path = folder / _BEST if is_best else next(reversed(_steps(folder)), folder)
+    if not (path / _MANIFEST).is_file():
+        return None
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        is_mine, hashes = manifest["fingerprint"] == fingerprint, dict(manifest["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRunError(f"{path / _MANIFEST} is damaged; {_GO_BACK.format(path=path)}") from error
+    if not is_mine:
+        raise DataError(
+            f"{path} is a checkpoint of another training ({_what_differs(manifest, config)}); "
+            "move it away to train from the start, or go on in the run it belongs to"
         )
-    return None
+    for name, digest in hashes.items():
+        if not (path / name).is_file() or sha256(path / name) != digest:
+            raise CorruptRunError(f"{path / name} is damaged or missing; {_GO_BACK.format(path=path)}")
+    return SavedCheckpoint(
+        students={place.stem: place if place.is_dir() else load_file(place) for place in sorted((path / "students").iterdir())},
+        method=load_file(path / "method.safetensors"),
+        position=json.loads((path / "position.json").read_text(encoding="utf-8")),
+    )
+
+
+def _what_differs(manifest: Mapping[str, Any], config: Config) -> str:
+    """The settings in which the training that wrote a checkpoint is another one than `config`, or what else it may be."""
+    try:
+        changed = [
+            line for line in differences(validate(manifest["config"]), config) if not is_operational(line.partition(":")[0])
+        ]
+    except (KeyError, ConfigError):
+        changed = []
+    return (
+        f"{'; '.join(changed[:8])}{' ...' if len(changed) > 8 else ''}" or "the same settings on other data or by another version"
+    )
 
 
 def told(ranks: Ranks, checkpoint: SavedCheckpoint | None, students: Sequence[Student]) -> Checkpoint | None:
@@ -147,7 +185,7 @@ def clear_checkpoints(folder: Path) -> None:
 
 
 def student_tensors(student: Student, optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
-    """A student's trainable weights and AdamW moments as named tensors: copies, or this rank's pieces themselves."""
+    """A student's trainable weights and AdamW moments as named tensors (on a CPU the very ones, to be written at once)."""
     tensors = {}
     for name, parameter in student.trainable():
         tensors[f"weight/{name}"] = _kept(parameter)
@@ -157,7 +195,7 @@ def student_tensors(student: Student, optimizer: torch.optim.Optimizer | None) -
 
 
 def _kept(tensor: Tensor) -> Tensor:
-    return tensor.detach() if is_piece(tensor) else tensor.detach().to("cpu", copy=True)
+    return tensor.detach() if is_piece(tensor) else tensor.detach().cpu()
 
 
 def restore_student(student: Student, optimizer: torch.optim.Optimizer | None, tensors: Mapping[str, Tensor]) -> None:
@@ -182,7 +220,7 @@ def restore_student(student: Student, optimizer: torch.optim.Optimizer | None, t
 def _steps(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.startswith("step-") and (path / "manifest.json").is_file())
+    return sorted(path for path in folder.iterdir() if path.name.startswith("step-") and (path / _MANIFEST).is_file())
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ Shapes: N label tokens of the step in path order, D model width, V vocabulary, P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +41,10 @@ PEER_ROWS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """One student's hidden states at every label of the step (with graph when it trains)."""
+    """One student's hidden states at every label of the step.
+
+    They carry their graph when the student trains, unless its memory does not allow it: `paths` are then read again.
+    """
 
     hidden_ND: Tensor
     label_N: Tensor
@@ -49,6 +53,16 @@ class Forward:
     """Row of each path's first label; -1 where the student has not read the path here."""
     is_value_N: Tensor
     """Labels that carry an answer-determining value."""
+    paths: Sequence[Sequence[PathTokens]]
+    """What was read, by prompt, in the order of the labels."""
+    is_learning: bool
+    """Whether the student will take a gradient through what it read."""
+    row_tokens: int
+    """Most tokens of a row it was read in."""
+
+    def let_go(self) -> None:
+        """Drop the graph; the numbers stay."""
+        self.hidden_ND.detach_()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +85,30 @@ class Observation:
     """Hidden states where peers compare them; zeros where the student has no such position."""
 
 
-def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tensor, row_tokens: int) -> Forward:
-    """Hidden states of the paths a student reads, prompts shared, in rows of at most `row_tokens` tokens."""
-    read = is_read_P.tolist()
+def paths_to_read(work: StepWork, index: int, is_read_P: Tensor) -> list[list[PathTokens]]:
+    """A student's tokens of the paths it reads, those behind one prompt together."""
     by_prompt: dict[tuple[int, ...], list[PathTokens]] = {}
-    for path, is_read in zip(work.paths, read, strict=True):
+    for path, is_read in zip(work.paths, is_read_P.tolist(), strict=True):
         if is_read:
             by_prompt.setdefault(path.tokens[index].prompt_ids, []).append(path.tokens[index])
+    return list(by_prompt.values())
+
+
+def run_forward(
+    student: Student, work: StepWork, index: int, *, is_read_P: Tensor, row_tokens: int, is_kept: bool = True
+) -> Forward:
+    """Hidden states of the paths a student reads, prompts shared, in rows of at most `row_tokens` tokens.
+
+    Args:
+        student: the reader.
+        work: the step's paths.
+        index: the student's place in the team.
+        is_read_P: which paths it reads.
+        row_tokens: most tokens of a packed row.
+        is_kept: whether the graph is kept, where gradients are wanted at all.
+    """
+    is_learning = torch.is_grad_enabled()
+    paths = paths_to_read(work, index, is_read_P)
     number = {path.path.id: position for position, path in enumerate(work.paths)}
     hidden = [torch.zeros(0, student.width, device=student.device, dtype=student.dtype)]
     labels, owners, values = (
@@ -85,10 +116,11 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         [torch.zeros(0, dtype=torch.long)],
         [torch.zeros(0, dtype=torch.bool)],
     )
-    rows = pack(list(by_prompt.values()), row_tokens)
+    rows = pack(paths, row_tokens)
     passes = sum(map(student.num_passes, rows))
     for batch in [*rows, *[_UNSEEN] * (student.keep_up(passes) - passes)]:
-        hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
+        with torch.set_grad_enabled(is_learning and is_kept):
+            hidden.append(student.hidden(batch)[batch.predict_N.to(student.device)])
         labels.append(batch.label_N)
         owners.append(torch.tensor([number[path_id] for path_id in batch.path_ids], dtype=torch.long)[batch.path_of_N])
         values += [
@@ -101,6 +133,9 @@ def run_forward(student: Student, work: StepWork, index: int, *, is_read_P: Tens
         path_of_N=path_of_N,
         start_P=_first_rows(path_of_N, len(work.paths)),
         is_value_N=torch.cat(values),
+        paths=paths,
+        is_learning=is_learning,
+        row_tokens=row_tokens,
     )
 
 
@@ -298,12 +333,27 @@ class PeerWork:
 
 
 def backward(
-    student: Student, forward: Forward, observation: Observation, weight_N: Tensor, peer: PeerTerm | None
+    student: Student,
+    forward: Forward,
+    observation: Observation,
+    weight_N: Tensor,
+    peer: PeerTerm | None,
+    *,
+    row_tokens: int = 0,
 ) -> dict[str, float]:
     """Accumulate gradients of ``sum_N w_N nll_N + lambda * mean_C KL_C`` in the student's trainable weights.
 
     Both terms are sums over rows, so their gradients with respect to the hidden states add up; one backward pass through the
     decoder carries them on.
+
+    Args:
+        student: the student.
+        forward: what it read.
+        observation: what was seen there.
+        weight_N: weight of each label token.
+        peer: its peer loss.
+        row_tokens: read the paths again for the backward pass, in rows of at most so many tokens; 0: only where no graph was
+            kept, in rows as long as they were read in.
 
     Returns:
         "sft": the weighted NLL (nats per token), "peer": the value of the peer term, 0 where there is none.
@@ -315,9 +365,22 @@ def backward(
     else:
         _add_label_gradients(student, forward, weight_N, gradient_ND)
     divergence = peer.add_gradients(student, forward, observation, gradient_ND) if peer is not None else 0.0
-    if forward.hidden_ND.requires_grad:
+    if row_tokens or (forward.is_learning and not forward.hidden_ND.requires_grad):
+        _read_again(student, forward, gradient_ND, min(row_tokens or forward.row_tokens, forward.row_tokens))
+    elif forward.hidden_ND.requires_grad:
         forward.hidden_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
     return {"sft": float((weight_N.cpu() * observation.nll_N).sum()), "peer": divergence}
+
+
+def _read_again(student: Student, forward: Forward, gradient_ND: Tensor, row_tokens: int) -> None:
+    """The backward pass row by row; rows end elsewhere, but labels stand in the same order."""
+    forward.let_go()
+    start = 0
+    for batch in pack(forward.paths, row_tokens):
+        gradient_RD = gradient_ND[start : start + batch.num_labels]
+        start += batch.num_labels
+        if bool(gradient_RD.any()):
+            student.hidden(batch)[batch.predict_N.to(student.device)].backward(gradient_RD)  # type: ignore[no-untyped-call]
 
 
 def _add_label_gradients(student: Student, forward: Forward, weight_N: Tensor, gradient_ND: Tensor) -> None:

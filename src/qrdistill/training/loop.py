@@ -10,8 +10,11 @@ from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.policy import Policy
 from qrdistill.store import Run
 from qrdistill.students import Student
+from qrdistill.training.alerts import alert_idle
 from qrdistill.training.checkpoint import clear_checkpoints
 from qrdistill.training.extras import Desk
+from qrdistill.training.fitting import fit
+from qrdistill.training.graphs import memory_advice
 from qrdistill.training.keeping import finish, record, record_line, resume, save
 from qrdistill.training.launch import num_ranks
 from qrdistill.training.probes import measure_trust, prepare_utility, probe
@@ -21,6 +24,7 @@ from qrdistill.training.step import joint_step
 from qrdistill.training.team import load_team
 from qrdistill.training.trackers import metrics_log
 from qrdistill.training.trainer import Trainer, build_trainer, embed, knobs, remaining_work
+from qrdistill.training.validation import is_best, is_due, validate
 
 
 def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT) -> list[Student]:
@@ -38,7 +42,9 @@ def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT
 
     Raises:
         UsageError: the filter stage is not done, or the ranks that torchrun started are not together.
-        DataError: nothing to train on, a path too long for a student, or a loss that is not finite.
+        DataError: nothing to train on, a path too long for a student, a loss that is not finite, or another run's checkpoint.
+        StorageError: the disk has no room for the checkpoints, or refuses a write.
+        PausedError: memory does not suffice.
     """
     if num_ranks() > 1 and current().size == 1:
         raise UsageError("under torchrun, train with qrdistill run or qrdistill train (in Python: run_pipeline), not alone")
@@ -53,7 +59,8 @@ def train(run: Run, *, policy: Policy | None = None, progress: Progress = SILENT
         current().tell(_COME_ALONG)
         if not run.begin("train"):
             clear_checkpoints(run.checkpoints)
-        return _train(run, policy, progress)
+        with memory_advice():
+            return _train(run, policy, progress)
 
 
 _COME_ALONG, _GO_HOME = "train", "end"
@@ -63,7 +70,8 @@ _COME_ALONG, _GO_HOME = "train", "end"
 def train_along(run: Run) -> None:
     """What the other ranks do: train whenever rank 0 trains, until it sends them home."""
     while current().tell("") == _COME_ALONG:
-        _train(run, None, SILENT)
+        with memory_advice():
+            _train(run, None, SILENT)
 
 
 def go_home() -> None:
@@ -75,6 +83,7 @@ def _train(run: Run, policy: Policy | None, progress: Progress) -> list[Student]
     students = load_team(run.config, progress.note, current())
     trainer = build_trainer(run, students, policy, progress)
     try:
+        fit(trainer, progress)
         prepare_utility(trainer, progress)
         resume(trainer, progress)
         _run_steps(trainer, progress)
@@ -100,9 +109,14 @@ def _run_steps(trainer: Trainer, progress: Progress) -> None:
                 for extra in trainer.extras:
                     result.metrics.update(extra.metrics())
                 trainer.step += 1
+                result.metrics.update(alert_idle(trainer, result.routing.gate_PS, progress))
+                if is_validated := is_due(trainer):
+                    result.metrics.update(validate(trainer))
                 record(trainer, work, result, time.perf_counter() - began, log)
                 before, done = done, round(trainer.progress() * budget) if budget else trainer.step
                 progress.advance(done - before)
+                if is_validated and is_best(trainer, result.metrics["validation/accuracy"]):
+                    save(trainer, is_best=True)
                 if trainer.step % training.checkpoint_steps == 0 or trainer.is_over:
                     if log is not None:
                         log.flush()

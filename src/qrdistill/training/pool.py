@@ -14,6 +14,7 @@ from torch import Tensor
 
 from qrdistill.config import content_hash
 from qrdistill.errors import DataError
+from qrdistill.routing.policy import step_generator
 from qrdistill.routing.values import answer_determining_spans
 from qrdistill.store import Run
 from qrdistill.students import PathTokens, Student, tokenize_path
@@ -134,6 +135,11 @@ def load_pool(run: Run, students: Sequence[Student], ranks: Ranks = ALONE) -> tu
     if not pools["train"]:
         raise DataError("no training question has a kept path; look at the filter's counts: qrdistill show RUN")
     return fraction_of(pools["train"], run.config.training.question_frac), pools["validation"]
+
+
+def epoch_order(seed: int, epoch: int, num_questions: int) -> list[int]:
+    """The order in which an epoch goes through the questions."""
+    return torch.randperm(num_questions, generator=step_generator(seed, "order", epoch)).tolist()
 
 
 def fraction_of(questions: Sequence[PoolQuestion], share: float) -> list[PoolQuestion]:

@@ -27,7 +27,7 @@ def prepare_utility(trainer: Trainer, progress: Progress) -> None:
     if not isinstance(utility, RhoUtility):
         return
     ranks, run = trainer.team.ranks, trainer.run
-    newest = load_checkpoint(run.checkpoints, fingerprint=run.fingerprint("train")) if ranks.is_first else None
+    newest = load_checkpoint(run.checkpoints, fingerprint=run.fingerprint("train"), config=run.config) if ranks.is_first else None
     if ranks.tell(newest is not None):
         utility.set_reference([path.path.id for question in trainer.train_pool for path in question.paths])
         return

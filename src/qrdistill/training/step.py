@@ -27,7 +27,7 @@ from qrdistill.routing.features import StateMemory
 from qrdistill.routing.policy import Evidence, Policy, Routing, StepView, step_generator
 from qrdistill.routing.seen import Seen, Utility
 from qrdistill.routing.sketch import GradientSketch
-from qrdistill.students import Student
+from qrdistill.students import LabelReading, Student
 from qrdistill.training.forward import (
     Forward,
     Observation,
@@ -36,8 +36,10 @@ from qrdistill.training.forward import (
     backward,
     gather,
     look_at,
+    paths_to_read,
     run_forward,
 )
+from qrdistill.training.graphs import GraphLimits
 from qrdistill.training.meeting import Meeting
 from qrdistill.training.peers import Peers
 from qrdistill.training.pool import StepWork
@@ -116,6 +118,7 @@ def joint_step(
     shared_P = shared_paths(gate_PS, collaboration.config.max_paths if collaboration else 0, knobs)
     read_PS = gate_PS | shared_P[:, None] | method.policy.reads_all
 
+    _forget_gradients(optimizers)
     forwards = read(team, work, read_PS, method.row_tokens)
     meeting = _meet(work, forwards, read_PS, shared_P, collaboration, knobs)
     observations = look(team, work, forwards, method, meeting, is_grad_PS=gate_PS)
@@ -123,7 +126,8 @@ def joint_step(
 
     weight_SP = (gate_PS * work.quality_P[:, None]).T
     question_SP = work.question_weight_PS.T
-    losses = team.map(_learn, forwards, observations, weight_SP, question_SP, peers, optimizers, knobs.is_open_S)
+    everyone = range(len(forwards)), [team.limits] * len(forwards)
+    losses = team.map(_learn, *everyone, forwards, observations, weight_SP, question_SP, peers, optimizers, knobs.is_open_S)
     losses = team.ranks.add_gradients(team.students, losses)
     norms = team.map(team.ranks.clip_gradients, [method.max_grad_norm] * len(forwards))
     _insist_on_finite(team, losses, norms, knobs.step)
@@ -143,6 +147,13 @@ def joint_step(
         ),
         metrics=metrics | _student_metrics(team, losses, norms, routing, work.styles),
     )
+
+
+def _forget_gradients(optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
+    """Before reading: they lie scattered where the last step's graph was, and a new graph would not fit between them."""
+    for optimizer in optimizers:
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)
 
 
 def within_budget(work: StepWork, gate_PS: Tensor, tokens_left_S: Sequence[int]) -> Tensor:
@@ -185,8 +196,14 @@ def read(team: Team, work: StepWork, read_PS: Tensor, row_tokens: int) -> list[F
     mine_PS = team.ranks.part(work, read_PS)
 
     def one(student: Student, index: int) -> Forward:
+        is_read_P = mine_PS[:, index]
+
+        def within(limit: int) -> Forward:
+            size = min(limit or row_tokens, row_tokens)
+            return run_forward(student, work, index, is_read_P=is_read_P, row_tokens=size, is_kept=not limit)
+
         with torch.set_grad_enabled(is_learning and bool(student.trainable())):
-            return run_forward(student, work, index, is_read_P=mine_PS[:, index], row_tokens=row_tokens)
+            return team.limits.attempt(index, paths_to_read(work, index, is_read_P), within)
 
     return team.map(one, range(len(team.students)))
 
@@ -228,10 +245,14 @@ def look(
     everything_PS = torch.ones(len(work.paths), len(forwards), dtype=torch.bool)
     is_grad_PS = everything_PS if is_grad_PS is None else is_grad_PS
     wanted = [_wanted(index, forward, method, meeting, is_grad_PS[:, index]) for index, forward in enumerate(forwards)]
-    passes = team.map(look_at, forwards, wanted)
-    jobs = [(whole, part) for whole in passes for part in whole.parts]
-    read = iter(team.share(lambda whole, part: whole.read(part), jobs))
-    readings = [whole.join([next(read) for _ in whole.parts]) for whole in passes]
+
+    def read_all() -> list[LabelReading]:
+        passes = team.map(look_at, forwards, wanted)
+        jobs = [(whole, part) for whole in passes for part in whole.parts]
+        read = iter(team.share(lambda whole, part: whole.read(part), jobs))
+        return [whole.join([next(read) for _ in whole.parts]) for whole in passes]
+
+    readings = team.limits.attempt_all(forwards, read_all)
     observations = [
         gather(forward, wish, reading, num_paths=len(work.paths))
         for forward, wish, reading in zip(forwards, wanted, readings, strict=True)
@@ -242,7 +263,7 @@ def look(
 def _wanted(index: int, forward: Forward, method: Method, meeting: Meeting | None, is_grad_P: Tensor) -> Wanted:
     wish = method.peers.wish(index, meeting) if meeting is not None and method.peers is not None else None
     return Wanted(
-        is_grad_P=is_grad_P if forward.hidden_ND.requires_grad else None,
+        is_grad_P=is_grad_P if forward.is_learning else None,
         sketch=method.sketches[index],
         peers=wish,
     )
@@ -297,6 +318,8 @@ def as_seen(work: StepWork, observations: Sequence[Observation]) -> Seen:
 
 def _learn(
     student: Student,
+    index: int,
+    limits: GraphLimits,
     forward: Forward,
     observation: Observation,
     weight_P: Tensor,
@@ -305,12 +328,15 @@ def _learn(
     optimizer: torch.optim.Optimizer | None,
     is_open: bool,
 ) -> dict[str, float]:
-    if optimizer is not None:
-        optimizer.zero_grad(set_to_none=True)  # also of a student that learns nothing now: it must not step on old gradients
-    if optimizer is None or not is_open or (peer is None and not weight_P.any()):
-        return {"sft": 0.0, "peer": 0.0}
-    weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
-    return backward(student, forward, observation, weight_N * question_P[forward.path_of_N], peer)
+    def within(limit: int) -> dict[str, float]:
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)  # also of a student that learns nothing now: it must not step on old gradients
+        if optimizer is None or not is_open or (peer is None and not weight_P.any()):
+            return {"sft": 0.0, "peer": 0.0}
+        weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
+        return backward(student, forward, observation, weight_N * question_P[forward.path_of_N], peer, row_tokens=limit)
+
+    return limits.attempt(index, forward.paths, within)
 
 
 def _insist_on_finite(team: Team, losses: Sequence[dict[str, float]], norms: Sequence[float], step: int) -> None:

@@ -15,7 +15,7 @@ from qrdistill.progress import SILENT, Progress
 from qrdistill.routing.encoder import encode
 from qrdistill.routing.features import StateMemory
 from qrdistill.routing.policies import make_policy
-from qrdistill.routing.policy import Policy, Setting, step_generator
+from qrdistill.routing.policy import Policy, Setting
 from qrdistill.routing.seen import Utility
 from qrdistill.routing.sketch import GradientSketch
 from qrdistill.routing.utility import make_utility
@@ -23,15 +23,12 @@ from qrdistill.store import Run
 from qrdistill.students import Student
 from qrdistill.students.pieces import is_piece
 from qrdistill.training.extras import Extra, make_extras
+from qrdistill.training.graphs import ROW_TOKENS
 from qrdistill.training.peers import make_peers
-from qrdistill.training.pool import PoolQuestion, StepWork, family, load_pool, step_work
+from qrdistill.training.pool import PoolQuestion, StepWork, epoch_order, family, load_pool, step_work
 from qrdistill.training.ranks import current
 from qrdistill.training.step import Method, StepKnobs
 from qrdistill.training.team import Team
-
-ROW_TOKENS = {"cpu": 512, "cuda": 4096}
-"""Tokens of a packed row: attention over a row is dense, so longer rows cost more on a CPU and less launch time on a GPU."""
-
 
 MEMORY_DECAY = 0.95
 """Fading of the learning state per step: about the last twenty steps count."""
@@ -49,8 +46,13 @@ class Trainer:
     probe_pool: list[PoolQuestion]
     embeddings: dict[str, Tensor]
     label_tokens: list[int]
+    idle_steps: list[int]
+    """Steps in a row in which each student was routed nothing."""
     extras: list[Extra] = field(default_factory=list)
     step: int = 0
+    best_accuracy: float = -1.0
+    """On validation questions, the mean over the trained students; -1 before it is measured."""
+    best_step: int = 0
 
     @property
     def config(self) -> Config:
@@ -148,6 +150,7 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
         embeddings=embeddings,
         label_tokens=[0] * len(students),
         extras=extras,
+        idle_steps=[0] * len(students),
     )
 
 
@@ -189,7 +192,7 @@ def remaining_work(trainer: Trainer) -> Iterator[StepWork]:
         _insist_on_tokens(trainer)
         for extra in trainer.extras:
             extra.before_step(trainer)
-        order = torch.randperm(len(trainer.train_pool), generator=step_generator(trainer.config.seed, "order", epoch)).tolist()
+        order = epoch_order(trainer.config.seed, epoch, len(trainer.train_pool))
         yield step_work([trainer.train_pool[index] for index in order[position * size : (position + 1) * size]])
 
 
