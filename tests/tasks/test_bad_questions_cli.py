@@ -109,7 +109,7 @@ def test_a_bad_question_ends_the_run_before_it_begins(
         "students": [{"name": "s", "source": {"kind": "tiny"}}],
         "method": {"policy": {"kind": "all"}},
     }
-    (tmp_path / "recorded.jsonl").write_text("")
+    (tmp_path / "recorded.jsonl").write_text(json.dumps({"id": "q", "style": "cot", "response": "The answer is 4."}) + "\n")
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     for verb in (["run", "recipe.yaml", "-o", "run"], ["check", "recipe.yaml"]):
         found = run_app(verb)
