@@ -16,6 +16,10 @@ from report.hostile import build_hostile_run
 from report.synthetic import Size, build_run
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no chromium on the PATH")
+OUTSIDE = """[...document.querySelectorAll('svg text')].filter((text) => {
+  const all = text.ownerSVGElement.getBoundingClientRect(), one = text.getBoundingClientRect();
+  return one.left < all.left - 1 || one.right > all.right + 1 || one.top < all.top - 1 || one.bottom > all.bottom + 1;
+}).map((text) => text.textContent)"""
 READY = "document.documentElement.dataset.browser === 'ready'"
 Open = Callable[..., Page]
 
@@ -136,6 +140,7 @@ def test_themes_and_sizes(run: Run, open_page: Open, options: dict[str, object])
     path = run.folder / "report.html"
     page = open_page(path, **options)
     assert page.run("document.documentElement.scrollWidth <= innerWidth"), "the page itself never scrolls sideways"
+    assert page.run(OUTSIDE) == [], "no text of a figure leaves its drawing"
     bright = page.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
     assert bright is not bool(options.get("is_dark"))
     axe = Path(os.environ.get("QRDISTILL_AXE", "node_modules/axe-core/axe.min.js"))

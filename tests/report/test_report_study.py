@@ -63,6 +63,21 @@ def test_the_headline_says_better_worse_and_not_told_apart():
     assert "cannot be told apart from no_peers" in said
 
 
+def test_the_controls_are_named_or_missed():
+    shown = [
+        study(),
+        study(qrdistill=0.5, all=0.4, equal_compute=0.4, fraction_20=0.3),
+        study(qrdistill=0.5, no_peers=0.4, fraction_20=0.3),
+    ]
+    said = [
+        [(block.text, block.tone) for block in study_sections([one], ["toy"])[0].blocks if hasattr(block, "tone")]
+        for one in shown
+    ]
+    assert any(text.startswith("Arms that train plainly on as much: all (") for text, _ in said[0])
+    assert any(text.startswith("Arms that train plainly on as much: equal_compute, all (") for text, _ in said[1])
+    assert [tone for text, tone in said[2] if text.startswith("No arm is a control")] == ["warning"]
+
+
 def test_the_table_holds_every_arm_in_order_with_its_numbers():
     found = study()
     arms, efficiency, tasks = study_sections([found], ["toy"])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +27,7 @@ from harness.books import gold_answers, write_recipe
 from harness.client import KEY, VARIABLE
 from harness.fault_server import FaultServer
 from harness.killer import start
+from qrdistill.report import write_report
 from qrdistill.report.live import Snapshot
 from qrdistill.report.watch import Watch, head, look, path_lines, spark, training_lines, work_lines
 from qrdistill.store import Ledger, Run
@@ -190,6 +196,34 @@ def test_losses_are_drawn_between_their_least_and_greatest(tmp_path: Path) -> No
     assert curve[values.index(max(values))] == "█"
     assert curve[values.index(min(values))] == "▁"
     assert spark([2.0, 2.0]) == "▁▁"
+
+
+def test_the_verb_draws_on_a_real_terminal_and_q_leaves(tmp_path: Path) -> None:
+    """The command itself on a pseudo-terminal, as a user types it; however long it takes."""
+    run = build_run(tmp_path / "run")
+    write_report([run])
+    run.close()
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    command = [sys.executable, "-m", "qrdistill", "show", str(run.folder), "--follow"]
+    env = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True) as process:
+        os.close(theirs)
+        try:
+            drawn = b""
+            while b"evaluate" not in drawn:
+                drawn += os.read(ours, 65536)
+            os.write(ours, b"q")
+            with contextlib.suppress(OSError):  # the terminal is gone when the process has ended
+                while more := os.read(ours, 65536):
+                    drawn += more
+            assert process.wait(timeout=200) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", drawn.decode("utf-8", "replace"))
+    for word in ("finished: open", "paths", "kept", *STUDENTS):
+        assert word in text.replace("\u00a0", " "), word
 
 
 def test_without_the_extra_one_sentence_names_it(tmp_path: Path) -> None:

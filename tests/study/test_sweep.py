@@ -12,10 +12,10 @@ from qrdistill.errors import DataError, RunInUseError, UnsafeConfigError, UsageE
 from qrdistill.store import Run
 from qrdistill.store.lock import locked
 from qrdistill.study import sweep
-from qrdistill.study.compute import compute_factor
 from qrdistill.study.results import insist_on_equal_tokens
 from qrdistill.study.sweep import run_study, study_so_far
 from qrdistill.study.variants import VARIANTS, Variant, changed
+from qrdistill.training.compute import compute_factor
 from qrdistill.types import ReasoningPath
 
 ARMS = ["qrdistill", "random", "no_filter", "solo", "zero_shot"]

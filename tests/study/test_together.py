@@ -7,11 +7,11 @@ from tests.study.test_variants import team
 
 from qrdistill.quality.filter import filter_paths
 from qrdistill.store import Run
-from qrdistill.study.compute import compute_factor
 from qrdistill.study.together import team_figures
 from qrdistill.study.variants import VARIANTS
 from qrdistill.teacher.generate import generate_paths
 from qrdistill.training import loop, probes, step
+from qrdistill.training.compute import compute_factor
 
 
 def answers(marks: str) -> dict[str, dict[str, str]]:

@@ -149,7 +149,7 @@ def _value_near(line: Line, x: float) -> Cell:
 
 def range_chart(title: str, rows: Sequence[tuple[str, Sequence[Range]]], *, before: str, after: str) -> Figure:
     """Shares with their intervals, one row a name: hollow before, filled after."""
-    left, right, top, pitch = 118.0, WIDTH - 14.0, 10.0, 34.0
+    left, right, top, pitch = 118.0, WIDTH - 20.0, 10.0, 34.0
     ceiling = max([item.high for _, ranges in rows for item in ranges] + [0.1])
     ticks = nice_ticks(0.0, min(1.0, ceiling), 5)
     bottom = top + pitch * len(rows)

@@ -1,17 +1,22 @@
-"""A run at a glance: what is done, how much there is, the scores, where the files are, and what to do next."""
+"""A run at a glance: what is done, how much there is, scores, filter, routes and team, where the files are, what to do next."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from qrdistill.report.blocks import Section, Tables
 from qrdistill.report.reading import rows, some_question, total, whole
+from qrdistill.report.sections.funnel import funnel_section, read_cohorts
 from qrdistill.report.sections.provenance import flat
 from qrdistill.report.sections.results import ARMS, headline, read_results
+from qrdistill.report.sections.routing import routing_section
+from qrdistill.report.sections.team import team_section
 from qrdistill.report.tables import count, interval, percent
 from qrdistill.report.text import as_text, visible
 from qrdistill.store import STAGES, Run
@@ -44,9 +49,28 @@ def show(run: Run) -> dict[str, Any]:
         },
         "headline": headline(run, results),
         "scores": [{name: getattr(score, name) for name in score.__dataclass_fields__} for score in results.scores],
+        "tables": _tables([funnel_section(run, read_cohorts(run)), routing_section(run), team_section(run, results)]),
         "files": _files(run),
         "next": following,
     }
+
+
+_SHOWN = ("Every path has one outcome", "Share of paths routed to", "What the router decided", "Team against", "Who is right")
+"""How the captions begin of the report's tables that a terminal shows as well."""
+
+
+def _tables(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """The report's tables that fit a terminal, as plain values: caption, columns, rows."""
+    found = [table for section in sections for block in section.blocks if isinstance(block, Tables) for table in block.tables]
+    return [
+        {
+            "caption": table.caption,
+            "columns": [column.title for column in table.columns],
+            "rows": [[cell.text for cell in row] for row in table.rows],
+        }
+        for table in found
+        if table.caption.startswith(_SHOWN) and ", by " not in table.caption
+    ]
 
 
 def _files(run: Run) -> list[str]:
@@ -62,7 +86,8 @@ def render_show(state: dict[str, Any]) -> RenderableType:
     for title in ("stage", "state", "noted"):
         stages.add_column(title)
     for row in state["stages"]:
-        said = "; ".join(f"{key} {value}" for key, value in sorted(flat(row["summary"]).items()))
+        brief = {key: value for key, value in row["summary"].items() if isinstance(value, int | float) and value}
+        said = ", ".join(f"{key.removeprefix('num_').replace('_', ' ')} {value}" for key, value in flat(brief).items())
         stages.add_row(
             row["stage"], Text("finished", "green") if row["is_done"] else Text("not finished", "yellow"), _words(said)
         )
@@ -74,6 +99,7 @@ def render_show(state: dict[str, Any]) -> RenderableType:
     ]
     if state["scores"]:
         parts += [_scores(state), _words(state["headline"])]
+    parts += [_table(**given) for given in state["tables"]]
     parts += [_words(f"files: {', '.join(state['files'])}", "dim"), _words(f"next: {state['next']}", "bold")]
     return Group(*parts)
 
@@ -98,6 +124,16 @@ def _scores(state: dict[str, Any]) -> Table:
             percent(score["unparsed_frac"]),
             percent(score["truncated_frac"]),
         )
+    return table
+
+
+def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=visible(caption), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for number, title in enumerate(columns):
+        is_words = any(row[number][-1:].isalpha() for row in rows)
+        table.add_column(_words(title), justify="left" if is_words else "right")
+    for row in rows:
+        table.add_row(*(_words(cell) for cell in row))
     return table
 
 

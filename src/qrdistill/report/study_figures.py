@@ -22,7 +22,7 @@ class Curve:
 
 def difference_chart(title: str, rows: Sequence[tuple[str, Range]], *, what: str) -> Figure:
     """Differences with their intervals, one row a name; the line at zero says which side of it an interval lies on."""
-    left, right, top, pitch = 136.0, WIDTH - 14.0, 10.0, 24.0
+    left, right, top, pitch = 136.0, WIDTH - 20.0, 10.0, 24.0
     ticks = nice_ticks(min([item.low for _, item in rows] + [0.0]), max([item.high for _, item in rows] + [0.0]), 5)
     bottom = top + pitch * len(rows)
 
@@ -52,7 +52,7 @@ def difference_chart(title: str, rows: Sequence[tuple[str, Range]], *, what: str
 
 def share_chart(title: str, curves: Sequence[Curve], *, target: float, target_name: str) -> Figure:
     """Accuracy over the share of the training questions, with the accuracy to be reached as a level."""
-    left, right, top, bottom = 52.0, WIDTH - 12.0, 26.0, 186.0
+    left, right, top, bottom = 52.0, WIDTH - 20.0, 26.0, 186.0
     every = [item for curve in curves for item in curve.ranges]
     ticks = nice_ticks(min([item.low for item in every] + [target]), max([item.high for item in every] + [target]), 4)
 

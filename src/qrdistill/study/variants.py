@@ -30,7 +30,7 @@ from qrdistill.config import (
     WorkedSolutionTeacherConfig,
 )
 from qrdistill.errors import ConfigError, UsageError, suggest
-from qrdistill.study.compute import compute_factor
+from qrdistill.training.compute import compute_factor
 
 Split = Literal["team", "solo", "frozen_peers"]
 """Who trains together: the whole team; each student in a run of its own; each student with the others frozen."""

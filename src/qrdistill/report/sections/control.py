@@ -1,8 +1,9 @@
-"""The equal-compute control: what the same students reach by plain training on as many label tokens.
+"""The equal-compute control: what the same students reach by plain training that may compute as much.
 
 A gain over zero-shot says what training gives. What choosing paths gives is the difference to a control: the same questions
-and students, plain SFT on all kept paths or on a random subset of them, no peers, no fewer label tokens for any student. Such a
-run is found among those the report is about; where there is none, the report says so and how to make one.
+and students, plain SFT on all kept paths or on a random subset of them, no peers, and for every student the label tokens of this
+run plus those that its peers and probes cost to read (`qrdistill.training.compute`). Such a run is found among those of the
+report; where there is none, the report says so and how to make one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from qrdistill.report.sections.results import Results, clear, paired, score_row
 from qrdistill.report.sections.training import trained_tokens
 from qrdistill.report.tables import NONE, Cell, Table, count, number, points, table
 from qrdistill.store import Run
+from qrdistill.training.compute import compute_factor
 
 ARM = "equal-compute control"
 PLAIN_POLICIES = ("random", "all", "single_path")
 """Policies that learn nothing about paths or students."""
 SLACK_FRAC = 0.03
-"""By so much fewer label tokens than the run's a control may have, since whole paths are trained on."""
+"""By so much fewer label tokens a control may have, since whole paths are trained on."""
 
 
 def control_among(runs: Sequence[Run]) -> int | None:
@@ -30,19 +32,20 @@ def control_among(runs: Sequence[Run]) -> int | None:
 
 
 def is_control_of(run: Run, other: Run) -> bool:
-    """Whether `other` shows what plain training gives for the label tokens of `run`."""
+    """Whether `other` shows what plain training gives for the compute of `run`."""
     if is_plain(run) or not is_plain(other):
         return False
     if (other.config.questions, other.config.students) != (run.config.questions, run.config.students):
         return False
     mine, its = label_tokens(run), label_tokens(other)
-    return bool(mine) and all(its.get(name, 0) >= (1 - SLACK_FRAC) * used for name, used in mine.items())
+    factor = (1 - SLACK_FRAC) * compute_factor(run.config)
+    return bool(mine) and all(its.get(name, 0) >= factor * used for name, used in mine.items())
 
 
 def is_plain(run: Run) -> bool:
-    """Whether a run trains without router and peers, so that it is itself what others are compared with."""
+    """Whether a run trains without router, peers and optional stages, so that it is itself what others are compared with."""
     method = run.config.method
-    return method.policy.kind in PLAIN_POLICIES and method.peers.weight == 0
+    return method.policy.kind in PLAIN_POLICIES and method.peers.weight == 0 and not method.extras
 
 
 def label_tokens(run: Run) -> dict[str, int]:
@@ -75,7 +78,7 @@ def control_blocks(run: Run, results: Results, control: Run | None, its: Results
             "zero-shot is what training on filtered paths gives. These commands train one on the same kept paths, without "
             "asking a teacher or judge again, and report on both (RUN is this run's folder):"
         ),
-        Listing("How to make the equal-compute control", command(run, max(tokens.values()))),
+        Listing("How to make the equal-compute control", command(run, round(max(tokens.values()) * compute_factor(run.config)))),
     ]
 
 
@@ -85,8 +88,8 @@ def command(run: Run, tokens: int) -> str:
     policy = "{kind: all}" if math.isnan(budget) else f"{{kind: random, budget: {number(budget, 4)}}}"
     return (
         "cp -r RUN RUN-control\n"
-        f"qrdistill run RUN-control --update --set 'method.policy={policy}' --set method.peers.weight=0 "
-        f"--set training.max_label_tokens={tokens}\n"
+        f"qrdistill run RUN-control --update --set 'method.policy={policy}' \\\n"
+        f"  --set method.peers.weight=0 --set training.max_label_tokens={tokens}\n"
         "qrdistill report RUN RUN-control"
     )
 
@@ -106,5 +109,6 @@ def _difference_table(run: Run, results: Results, control: Run, its: Results) ->
         f"This run minus its equal-compute control ({kind}), after training, in points (paired by question)",
         ["Student", "Difference", "95% interval", "n", "Label tokens here", "Label tokens, control", "~Interval leaves out 0"],
         body,
-        note="The control trains the same students on the same questions without router and peers, on no fewer label tokens.",
+        note="The control trains the same students on the same questions without router and peers, on "
+        f"{compute_factor(run.config):.2f} times the label tokens or more: what peers and probes cost to read is counted.",
     )

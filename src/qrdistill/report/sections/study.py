@@ -14,6 +14,8 @@ from qrdistill.report.tables import NONE, Cell, Table, count, interval, percent,
 Study = Mapping[str, Any]
 """What study.json holds (see `qrdistill.study.results`)."""
 ABLATIONS = ("no_filter", "no_judge", "no_router", "no_peers", "frozen_peers", "solo")
+CONTROLS = ("equal_compute", "random", "all")
+"""Arms that train plainly; the first on as much compute as the method's, the others on as many label tokens."""
 LARGEST_P = 0.05
 
 
@@ -63,7 +65,7 @@ def _arms_section(study: Study) -> Section:
     more = {name: n for name, n in study.get("budgets", {}).items() if n != study["max_label_tokens"]}
     if more:
         about += f" Not so {', '.join(f'{name} ({count(n)} label tokens)' for name, n in more.items())}: as much compute instead."
-    blocks: list[Block | Heading] = [Prose(about), Tables((_arms_table(study),)), *_pieces(study)]
+    blocks: list[Block | Heading] = [Prose(about), _controls(study), Tables((_arms_table(study),)), *_pieces(study)]
     if study.get("missing"):
         blocks.insert(0, Prose(f"Not done yet: {', '.join(study['missing'])}.", "warning"))
     if "reproduced" in study:
@@ -75,6 +77,16 @@ def _arms_section(study: Study) -> Section:
         )
         blocks.append(Prose(text, "warning" if outside else ""))
     return Section("arms", "Arms", tuple(blocks))
+
+
+def _controls(study: Study) -> Prose:
+    """Which arms train plainly on as much, or that there is none."""
+    found = [name for name in CONTROLS if name in study["arms"]]
+    if found:
+        return Prose(f"Arms that train plainly on as much: {', '.join(found)} (equal_compute counts what peers and probes cost).")
+    return Prose(
+        "No arm is a control: without equal_compute, random or all nothing says what choosing paths is worth.", "warning"
+    )
 
 
 def _arms_table(study: Study) -> Table:
