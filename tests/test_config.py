@@ -154,6 +154,13 @@ def test_one_wrong_value_is_one_complaint(smoke_recipe: Path, teacher: str, mess
         load_recipe(smoke_recipe, overrides=[f"generate.teachers=[{known}modell: m}}]", "questions.num_train=0"])
 
 
+def test_the_best_checkpoint_does_not_undo_a_final_phase(smoke_recipe: Path) -> None:
+    extras = "method.extras=[{kind: orpo}]"
+    load_recipe(smoke_recipe, overrides=[extras])
+    with pytest.raises(ConfigError, match="would undo the final orpo phase"):
+        load_recipe(smoke_recipe, overrides=[extras, "training.validation={every_steps: 2, keep: best}"])
+
+
 def test_a_missing_recipe_and_one_that_is_not_a_mapping(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no recipe"):
         load_recipe(tmp_path / "none.yaml")

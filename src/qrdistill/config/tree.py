@@ -18,6 +18,7 @@ from qrdistill.config.endpoints import (
     OpenAICompatibleTeacherConfig,
     StyleConfig,
 )
+from qrdistill.config.extras import PREFERENCES
 from qrdistill.config.method import MethodConfig
 from qrdistill.config.questions import Name, TaskConfig
 
@@ -321,4 +322,14 @@ class Config(_Model):
         names = [student.name for student in self.students]
         if len(set(names)) < len(names):
             raise ValueError("student names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _the_last_phase_is_kept(self) -> Config:
+        final = [extra.kind for extra in self.method.extras if extra.kind in PREFERENCES]
+        if final and self.training.validation.keep == "best":
+            raise ValueError(
+                f"training.validation.keep is 'best', which would undo the final {final[0]} phase of method.extras; "
+                "set it to 'last' or leave the phase out"
+            )
         return self
