@@ -28,8 +28,8 @@ from qrdistill.training.footprint import Footprint, Reading, footprint
 from qrdistill.training.graphs import ROW_TOKENS
 
 RUNTIME_BYTES = {"cpu": 560_000_000, "cuda": 0}
-"""Python, torch and libraries before a student is loaded (CPU build). 430 to 560 MB are resident in a process that only trains: it
-depends on how much of the libraries' files the system holds in its page cache."""
+"""Python, torch and libraries before a student is loaded (CPU build). 430 to 560 MB are resident in a process that only trains;
+this depends on how much of the libraries' files the system holds in its page cache."""
 _TOKENIZER_BYTES = 1_300
 """Per entry of a vocabulary (0.9 kB measured for SmolLM2's 49k, 1.4 kB for Gemma's 262k)."""
 _ENCODER_BYTES = {"package": 160_000_000, "hub": 600_000_000, "ngram": 10_000_000}
