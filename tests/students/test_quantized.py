@@ -2,21 +2,23 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
 
 import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.students.conftest import ARCHITECTURES, tiny_student
+from tests.students.conftest import ARCHITECTURES, stir, tiny_student
 from tests.students.test_batch import tokens
 from tests.students.test_load import logits
 
 from qrdistill.cli.main import run_app
-from qrdistill.config import FrozenConfig, LoraConfig
+from qrdistill.config import FolderSource, FrozenConfig, LoraConfig, StudentConfig
 from qrdistill.errors import UsageError
-from qrdistill.students import pack
+from qrdistill.students import Student, pack
 from qrdistill.students.load import Bases, load_student
 from qrdistill.students.phantom import phantom
+from qrdistill.students.tiny import build_model
 
 NF4 = LoraConfig(rank=4, quantization="nf4")
 needs_bitsandbytes = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="extra qlora is not installed")
@@ -38,15 +40,34 @@ def rounded(layer) -> torch.Tensor:
     return bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
 
 
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory) -> Callable[..., Student]:
+    """Makes students whose rows are 64 weights wide: whole blocks."""
+    root = tmp_path_factory.mktemp("wide")
+
+    def build(architecture: str, *, adapter: LoraConfig | None = None) -> Student:
+        if not (folder := root / architecture).exists():
+            tiny = tiny_student(architecture)
+            build_model(architecture, tiny.vocab_size, 1, width=64).save_pretrained(folder)
+            tiny.tokenizer.save_pretrained(folder)
+        config = StudentConfig(name=architecture, source=FolderSource(path=str(folder)), adapter=adapter or LoraConfig(rank=4))
+        student = load_student(config, seed=1)
+        stir(student)
+        return student
+
+    return build
+
+
 @needs_bitsandbytes
-@pytest.mark.xfail(reason="bitsandbytes 0.50.2 on a CPU rounds tiny layers by 17% to 27%; not understood yet", strict=False)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_linear_layers_are_rounded_and_nothing_else(architecture):
+def test_linear_layers_are_rounded_and_nothing_else(architecture, wide):
     """nf4 rounds normally distributed weights by about a tenth of their spread (Dettmers et al., 2023)."""
-    plain, narrow = tiny_student(architecture), tiny_student(architecture, adapter=NF4)
+    plain, narrow = wide(architecture), wide(architecture, adapter=NF4)
     layers, before = narrow_layers(narrow), dict(plain.causal_lm.named_modules())
     linear = [name for name, layer in before.items() if type(layer) is torch.nn.Linear and ".lora_" not in name]
-    assert {name.removesuffix(".base_layer") for name in linear if before[name] is not plain.head} == layers.keys()
+    whole = [name for name in linear if before[name] is not plain.head and before[name].in_features % 64 == 0]
+    assert {name.removesuffix(".base_layer") for name in whole} == layers.keys()
+    assert len(layers) >= 8
     for name, layer in layers.items():
         weight = before[name].get_base_layer().weight if hasattr(before[name], "get_base_layer") else before[name].weight
         assert 0.03 < (rounded(layer) - weight).norm() / weight.norm() < 0.15, name
@@ -57,9 +78,9 @@ def test_linear_layers_are_rounded_and_nothing_else(architecture):
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_gradients_are_those_of_the_rounded_weights(architecture):
+def test_gradients_are_those_of_the_rounded_weights(architecture, wide):
     """Reference: an ordinary student whose weights are the rounded ones, through PEFT's and our own layers."""
-    narrow, plain = tiny_student(architecture, adapter=NF4), tiny_student(architecture)
+    narrow, plain = wide(architecture, adapter=NF4), wide(architecture)
     before = dict(plain.causal_lm.named_modules())
     with torch.no_grad():
         for name, layer in narrow_layers(narrow).items():
@@ -76,22 +97,21 @@ def test_gradients_are_those_of_the_rounded_weights(architecture):
 
 
 @needs_bitsandbytes
-def test_linear_layers_take_half_a_byte_a_weight():
-    student = tiny_student("llama", adapter=NF4)
+def test_linear_layers_take_half_a_byte_a_weight(wide):
+    student = wide("llama", adapter=NF4)
     layers = narrow_layers(student).values()
     assert len(layers) == 2 * 7
     numbers = sum(layer.in_features * layer.out_features for layer in layers)
     assert sum(layer.weight.numel() * layer.weight.element_size() for layer in layers) == numbers / 2
     plain, narrow = (
-        phantom(tiny_student("llama", adapter=adapter).config, device=torch.device("cpu"))
-        for adapter in (LoraConfig(rank=4), NF4)
+        phantom(wide("llama", adapter=adapter).config, device=torch.device("cpu")) for adapter in (LoraConfig(rank=4), NF4)
     )
     assert plain.base_bytes - narrow.base_bytes == pytest.approx(numbers * (4 - 0.516), rel=0.01)
 
 
 @needs_bitsandbytes
-def test_students_share_a_base_in_4_bits():
-    config = tiny_student("llama", adapter=NF4).config
+def test_students_share_a_base_in_4_bits(wide):
+    config = wide("llama", adapter=NF4).config
     bases = Bases()
     one, other = (load_student(config, seed=seed, bases=bases) for seed in (1, 2))
     mine, theirs = (dict(s.causal_lm.named_parameters(remove_duplicate=False)) for s in (one, other))

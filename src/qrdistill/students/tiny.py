@@ -83,12 +83,12 @@ def _byte_pair_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def build_model(architecture: Architecture, vocab_size: int, seed: int) -> Any:
+def build_model(architecture: Architecture, vocab_size: int, seed: int, *, width: int = 32) -> Any:
     """A two-layer model of the architecture with weights drawn from `seed` (the global generators are left alone)."""
     common: dict[str, Any] = {
         "vocab_size": vocab_size,
-        "hidden_size": 32,
-        "intermediate_size": 64,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 2048,

@@ -150,7 +150,10 @@ def joint_step(
 
 
 def _forget_gradients(optimizers: Sequence[torch.optim.Optimizer | None]) -> None:
-    """Before reading: they lie scattered where the last step's graph was, and a new graph would not fit between them."""
+    """Before reading: they lie scattered where the last step's graph was, and a new graph would not fit between them.
+
+    Also of a student that learns nothing now: it must not step on old ones.
+    """
     for optimizer in optimizers:
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
@@ -330,7 +333,7 @@ def _learn(
 ) -> dict[str, float]:
     def within(limit: int) -> dict[str, float]:
         if optimizer is not None:
-            optimizer.zero_grad(set_to_none=True)  # also of a student that learns nothing now: it must not step on old gradients
+            optimizer.zero_grad(set_to_none=True)  # a try for which memory did not suffice may have left some
         if optimizer is None or not is_open or (peer is None and not weight_P.any()):
             return {"sft": 0.0, "peer": 0.0}
         weight_N = token_weights(weight_P, forward.path_of_N, observation.state.num_tokens_P)
