@@ -157,6 +157,7 @@ def _causes(problems: Sequence[Any]) -> list[Any]:
 
 def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
     location = _location(problem["loc"], tree, is_missing=problem["type"] == "missing")
+    here = f"{location}: " if location else ""  # "" is the recipe itself, which the sentence begins with
     if problem["type"] == "extra_forbidden":
         name = str(problem["loc"][-1])
         return f"unknown key {location!r}{suggest(name, sorted(_field_names(Config) - {name}))}"
@@ -169,14 +170,14 @@ def _explain(problem: Any, tree: Mapping[str, Any]) -> str:
     if problem["type"] == "union_tag_not_found":
         return f"{location}: the key 'kind' is missing"
     if problem["type"] == "value_error":  # a validator of ours: already a sentence
-        return f"{location or 'the recipe'}: {problem['ctx']['error']}"
+        return f"{here}{problem['ctx']['error']}"
     found = problem["input"]
     if problem["type"] == "too_short":
         least = problem["ctx"]["min_length"]
         return f"{location}: found {len(found)} entries, expected at least {least}; add what is missing"
     if isinstance(found, Mapping | list | tuple):  # what stands inside may be a pasted key
-        return f"{location or 'the recipe'}: {problem['msg']} (found {len(found)} entries)"
-    return f"{location or 'the recipe'}: {problem['msg']} (found {found!r:.80})"
+        return f"{here}{problem['msg']} (found {len(found)} entries)"
+    return f"{here}{problem['msg']} (found {found!r:.80})"
 
 
 def _location(parts: tuple[int | str, ...], tree: Any, *, is_missing: bool) -> str:
