@@ -54,9 +54,9 @@ def real(cell: object) -> float:
 
 
 def some_question(run: Run) -> str:
-    """The id of a question worth looking at: one that students answered, else one with paths; before that a placeholder."""
-    for table in ("predictions", "paths"):
-        for (name,) in rows(run, f"SELECT question_id FROM {table} ORDER BY 1 LIMIT 1"):
+    """The id of a question worth looking at: one that lost a path, else one with paths or answers; before that a placeholder."""
+    for place in ("decisions WHERE NOT is_kept", "paths", "predictions"):
+        for (name,) in rows(run, f"SELECT question_id FROM {place} ORDER BY 1 LIMIT 1"):
             return shlex.quote(visible(as_text(name)))
     return "QUESTION_ID"
 
