@@ -21,6 +21,10 @@ OUTSIDE = """[...document.querySelectorAll('svg text')].filter((text) => {
   return one.left < all.left - 1 || one.right > all.right + 1 || one.top < all.top - 1 || one.bottom > all.bottom + 1;
 }).map((text) => text.textContent)"""
 READY = "document.documentElement.dataset.browser === 'ready'"
+PHONE = {"width": 360, "height": 740}
+LOOKS: list[dict[str, object]] = [{}, {"is_dark": True}, {**PHONE}, {**PHONE, "is_dark": True}]
+LOOK_NAMES = ["light", "dark", "phone", "dark phone"]
+AXE = Path(os.environ.get("QRDISTILL_AXE", "node_modules/axe-core/axe.min.js"))
 Open = Callable[..., Page]
 
 
@@ -135,7 +139,7 @@ def test_keyboard_alone_reaches_a_path_with_its_failing_step(run: Run, open_page
     assert_quiet(page, path)
 
 
-@pytest.mark.parametrize("options", [{}, {"is_dark": True}, {"width": 360, "height": 740}], ids=["light", "dark", "phone"])
+@pytest.mark.parametrize("options", LOOKS, ids=LOOK_NAMES)
 def test_themes_and_sizes(run: Run, open_page: Open, options: dict[str, object]) -> None:
     path = run.folder / "report.html"
     page = open_page(path, **options)
@@ -143,14 +147,64 @@ def test_themes_and_sizes(run: Run, open_page: Open, options: dict[str, object])
     assert page.run(OUTSIDE) == [], "no text of a figure leaves its drawing"
     bright = page.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
     assert bright is not bool(options.get("is_dark"))
-    axe = Path(os.environ.get("QRDISTILL_AXE", "node_modules/axe-core/axe.min.js"))
-    if axe.is_file():
-        page.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
-        page.run("document.querySelectorAll('#q-list h3 button').forEach((b, i) => { if (i < 2) b.click() })")
-        page.run(axe.read_text(encoding="utf-8") + ";1")
-        serious = "(r) => r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => v.id)"
-        assert page.run(f"axe.run().then({serious})") == []
     assert_quiet(page, path)
+
+
+def violations(page: Page) -> list[str]:
+    """Serious violations that axe-core finds with everything unfolded."""
+    page.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    page.run("document.querySelectorAll('#q-list h3 button').forEach((b, i) => { if (i < 2) b.click() })")
+    page.run(AXE.read_text(encoding="utf-8") + ";1")
+    serious = "(r) => r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => v.id)"
+    return list(page.run(f"axe.run().then({serious})"))
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not there: npm install axe-core, or set QRDISTILL_AXE")
+@pytest.mark.parametrize("options", LOOKS, ids=LOOK_NAMES)
+def test_axe_finds_nothing_serious(run: Run, open_page: Open, options: dict[str, object]) -> None:
+    page = open_page(run.folder / "report.html", **options)
+    assert violations(page) == []
+    page.run("document.getElementById('q-text').removeAttribute('placeholder')")
+    page.run("document.querySelector('label:has(#q-text)').replaceWith(document.getElementById('q-text'))")
+    assert violations(page) == ["label"], "a field without a name is seen"
+
+
+WRONG_EDGES = """[...document.querySelectorAll('.scroll')].filter((scroll) => {
+  const shown = (side) => {
+    const style = getComputedStyle(scroll.parentNode, side);
+    return style.content !== 'none' && style.opacity === '1';
+  };
+  const hidden = scroll.scrollWidth - scroll.clientWidth, first = scroll.querySelector('tbody th:first-child');
+  const keepsFirst = first && matchMedia('(max-width: 30rem)').matches;
+  const before = keepsFirst ? getComputedStyle(first).backgroundImage !== 'none' : shown('::before');
+  return before !== (scroll.scrollLeft > 1) || shown('::after') !== (scroll.scrollLeft < hidden - 1)
+    || (scroll.tabIndex === 0) !== (hidden > 1) || / scrolls sideways$/.test(scroll.getAttribute('aria-label')) !== (hidden > 1);
+}).map((scroll) => scroll.getAttribute('aria-label'))"""
+"""Tables whose hint, place among the Tab key's stops or name does not fit to which of their columns are out of sight."""
+
+
+@pytest.mark.parametrize("options", [*LOOKS, {"width": 620}], ids=[*LOOK_NAMES, "tablet"])
+def test_a_table_that_scrolls_says_so_on_the_side_it_hides(run: Run, open_page: Open, options: dict[str, object]) -> None:
+    page = open_page(run.folder / "report.html", **options)
+    page.run("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    page.run("document.querySelector('#q-list h3 button').click()")
+    page.wait("document.querySelector('.panel .scroll table.routes') !== null")
+    if "width" in options:
+        assert page.run("[...document.querySelectorAll('.scroll')].filter((s) => s.scrollWidth > s.clientWidth + 1).length") > 3
+    for place in ("0", "s.scrollWidth / 2 - s.clientWidth / 2", "s.scrollWidth"):
+        page.run(f"document.querySelectorAll('.scroll').forEach((s) => {{ s.scrollLeft = {place} }})")
+        page.wait(f"{WRONG_EDGES}.length === 0")
+    page.run("document.querySelector('.edges').toggleAttribute('data-after')")
+    assert len(page.run(WRONG_EDGES)) == 1, "a hint that is wrong is seen"
+
+
+def test_the_keyboard_scrolls_a_table_whose_columns_are_hidden(run: Run, open_page: Open) -> None:
+    page = open_page(run.folder / "report.html", width=360, height=740)
+    page.wait("document.querySelector('.edges[data-after] .scroll') !== null")
+    page.run("document.querySelector('.edges[data-after] .scroll').focus()")
+    assert page.run("document.activeElement.getAttribute('role')") == "region"
+    page.press("ArrowRight", 39)
+    page.wait("document.activeElement.scrollLeft > 0 && document.activeElement.parentNode.hasAttribute('data-before')")
 
 
 def test_hostile_text_is_never_active(tmp_path: Path, open_page: Open) -> None:

@@ -1,4 +1,25 @@
 "use strict";
+// Tables that scroll say so: their edges fade on the side that hides columns, and only they are stops of the Tab key.
+const showEdges = (() => {
+  const sizes = new ResizeObserver((changes) => changes.forEach((change) => mark(change.target.closest(".scroll"))));
+
+  function mark(scroll) {
+    const hidden = scroll.scrollWidth - scroll.clientWidth, label = scroll.getAttribute("aria-label").replace(/, scrolls sideways$/, "");
+    scroll.parentNode.toggleAttribute("data-before", scroll.scrollLeft > 1);
+    scroll.parentNode.toggleAttribute("data-after", scroll.scrollLeft < hidden - 1);
+    scroll.setAttribute("aria-label", hidden > 1 ? label + ", scrolls sideways" : label);
+    if (hidden > 1) scroll.tabIndex = 0;
+    else scroll.removeAttribute("tabindex");
+  }
+
+  return (scroll) => {
+    scroll.addEventListener("scroll", () => mark(scroll), { passive: true });
+    sizes.observe(scroll);
+    sizes.observe(scroll.firstElementChild);
+  };
+})();
+document.querySelectorAll(".scroll").forEach(showEdges);
+
 // The path browser. All text from the run is set with textContent; this script builds no markup from strings.
 (() => {
   const PAGE = 20, PATHS = 24;
@@ -217,8 +238,11 @@
     const rows = routes.map(([student, routed, decisions, first, last, utility]) => make("tr", {},
       make("th", { scope: "row", text: meta.students[student] }), make("td", { text: `${routed} of ${decisions}` }),
       make("td", { text: `${first.toFixed(2)} → ${last.toFixed(2)}` }), make("td", { text: utility === null ? "not measured" : utility.toFixed(2).replace("-", "−") })));
-    return make("table", { class: "routes" }, make("caption", { class: "sr-only", text: "Routing of this path" }),
+    const table = make("table", { class: "routes" }, make("caption", { class: "sr-only", text: "Routing of this path" }),
       make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col", text })))), make("tbody", {}, ...rows));
+    const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table: routing of this path" }, table);
+    showEdges(scroll);
+    return make("div", { class: "edges" }, scroll);
   }
 
   function answer([student, arm, verdict, extracted, isCut, text]) {
