@@ -163,3 +163,90 @@ def test_a_dry_step_measures_what_is_predicted_and_changes_nothing(kept: Path, c
     assert found["dry_step"]["peak_bytes"] == pytest.approx(predicted, rel=0.15)
     assert found["dry_step"]["step_s"] > 0
     assert files() == before
+
+
+# --- said by check, before anything is written or paid for ------------------------------------------------------------------
+
+GONE = {
+    "weights": ("model.safetensors", "holds no weights (no *.safetensors); save the model there with save_pretrained"),
+    "model": ("config.json", "holds no model (no config.json); name a folder in Hugging Face format"),
+    "tokenizer": ("tokenizer.json", "holds no tokenizer (no tokenizer.json); save one beside the model"),
+}
+DAMAGED = {
+    "tokenizer that is none": ("tokenizer.json", b"[]"),
+    "tokenizer cut short": ("tokenizer.json", b'{"version": "1.0"'),
+    "config of nothing known": ("config.json", b'{"model_type": "nothing"}'),
+    "config with a word for a number": ("config.json", b'{"model_type": "llama", "hidden_size": "x"}'),
+}
+
+
+@pytest.fixture
+def check(
+    smoke_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], tuple[int, str]]:
+    """Checks the smoke recipe with other students; returns exit code and complaint."""
+    monkeypatch.setenv("COLUMNS", "1000")
+
+    def call(change: str) -> tuple[int, str]:
+        before = sorted(tmp_path.rglob("*"))
+        code = run_app(["check", str(smoke_recipe), "--set", change])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        assert sorted(tmp_path.rglob("*")) == before
+        return code, " ".join((out + err).split())
+
+    return call
+
+
+def test_check_takes_a_whole_folder(check: Callable[[str], tuple[int, str]], model: Path) -> None:
+    code, said = check(student(model))
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_check_names_what_a_student_folder_lacks(check: Callable[[str], tuple[int, str]], model: Path, name: str) -> None:
+    file, complaint = GONE[name]
+    (model / file).unlink()
+    code, said = check(student(model))
+    assert (code, f"student 'mine': {model} {complaint}" in said) == (65, True), said
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_check_and_train_name_a_folder_that_cannot_be_read(
+    check: Callable[[str], tuple[int, str]], train: Train, model: Path, name: str
+) -> None:
+    file, content = DAMAGED[name]
+    (model / file).write_bytes(content)
+    expected = f"student 'mine': {model} cannot be loaded as a causal language model with tokenizer ("
+    for code, said in (check(student(model)), train(student(model))):
+        assert (code, expected in said) == (65, True), said
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 20, 2000])
+def test_weights_cut_short(train: Train, model: Path, kept_bytes: int) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept_bytes])
+    code, said = train(student(model))
+    assert code == 65
+    assert f"student 'mine': {model} cannot be loaded as a causal language model with tokenizer (" in said
+
+
+def test_check_names_a_tokenizer_without_end_token_and_wrong_target_modules(
+    check: Callable[[str], tuple[int, str]], model: Path
+) -> None:
+    code, said = check(student(model, kind="lora", target_modules=["c_attn"]))
+    assert (code, "target_modules ('c_attn',) name no linear layer of this model; it has down_proj" in said) == (2, True), said
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": None}))
+    code, said = check(student(model))
+    assert (code, "its tokenizer has no end-of-sequence token; set eos_token in" in said) == (65, True), said
+
+
+def test_check_says_that_paths_will_be_longer_than_a_student_may_read(
+    check: Callable[[str], tuple[int, str]], model: Path
+) -> None:
+    """The embedded teacher's own paths are counted, so what training would refuse is known before they are written."""
+    code, said = check(student(model).replace('"name"', '"max_length": 64, "name"'))
+    assert code == 65
+    assert "student 'mine' may read 64 tokens, and paths like those the embedded teacher writes have up to " in said
+    assert "raise its max_length, take a student with a longer window, or leave long styles out of generate.styles" in said

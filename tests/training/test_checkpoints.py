@@ -106,9 +106,23 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_difference_named(toy_run
     code = run_app(["train", str(run.folder)])
     said = " ".join(capsys.readouterr().err.split())
     assert code == 65
-    assert "step-000002 is a checkpoint of another training (training.epochs: 4 -> 2); move it away" in said
+    assert "step-000002 is a checkpoint of another training (training.epochs: 4 -> 2); " in said
+    assert f"move step-000002 in {run.checkpoints} away to go on from step-000001, or go on in the run it belongs to" in said
     assert "Traceback" not in said
     shutil.rmtree(run.checkpoints / "step-000002")
+    assert run_app(["train", str(run.folder)]) == 0
+
+
+def test_where_every_checkpoint_is_another_run_s_the_advice_names_all_of_them(toy_run, monkeypatch, capsys, tmp_path):
+    other = cut(toy_run(training={**FIVE_STEPS, "epochs": 4}), monkeypatch)
+    run = cut(toy_run(training=FIVE_STEPS), monkeypatch, steps=1)
+    shutil.rmtree(run.checkpoints)
+    shutil.copytree(other.checkpoints, run.checkpoints)
+    assert len(list(run.checkpoints.iterdir())) > 1, "moving the newest away would only bring up the next"
+    assert run_app(["train", str(run.folder)]) == 65
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"move the folder {run.checkpoints} away to train from the start" in said
+    shutil.move(run.checkpoints, tmp_path / "away")
     assert run_app(["train", str(run.folder)]) == 0
 
 

@@ -21,6 +21,7 @@ from qrdistill.config import (
     SinglePathPolicyConfig,
     WorkedSolutionTeacherConfig,
 )
+from qrdistill.config.folders import check_folder
 from qrdistill.config.tree import STREAM_STYLES
 from qrdistill.errors import ConfigError, DataError, QRDistillError, UsageError, suggest
 from qrdistill.store import STAGES, Stage
@@ -138,14 +139,21 @@ def _missing_files(config: Config) -> list[QRDistillError]:
         if isinstance(teacher, CassetteTeacherConfig) and not (Path(teacher.run) / "ledger.sqlite").is_file()
     ]
     for number, student in enumerate(config.students):
-        if isinstance(student.source, FolderSource) and not Path(student.source.path).is_dir():
-            found.append(
-                DataError(
-                    f"students.{number}.source.path: there is no folder {student.source.path}; "
-                    "give a folder with a model and a tokenizer in Hugging Face format"
-                )
-            )
+        if isinstance(student.source, FolderSource):
+            found += _folder_problems(f"students.{number}.source.path", Path(student.source.path), student.name)
     return found
+
+
+def _folder_problems(key: str, folder: Path, student: str) -> list[QRDistillError]:
+    if not folder.is_dir():
+        return [
+            DataError(f"{key}: there is no folder {folder}; give a folder with a model and a tokenizer in Hugging Face format")
+        ]
+    try:
+        check_folder(folder, student=student)
+    except DataError as error:
+        return [error]
+    return []
 
 
 def _task_problems(config: Config, *, is_drawn: bool) -> list[QRDistillError]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qrdistill.config import Config, WorkedSolutionTeacherConfig
-from qrdistill.errors import PausedError
+from qrdistill.errors import DataError, PausedError
 from qrdistill.store import Run
 from qrdistill.students import Student
 from qrdistill.students.load import local_tokenizer, pick_device
@@ -19,6 +19,7 @@ from qrdistill.training.largest import PathSize, largest_steps, sizes
 from qrdistill.training.memory import MemoryPlan, available_bytes, graph_limits, plan_memory
 from qrdistill.training.pool import load_pool
 
+EMBEDDED = "paths like those the embedded teacher writes"
 _SAMPLED_QUESTIONS = 12
 _ASSUMED_BYTES = 900
 """Of a path nobody has written yet: about 300 tokens."""
@@ -46,7 +47,7 @@ def room_for(config: Config, run: Run | None) -> Room | None:
 
     Raises:
         ConfigError: wrong target modules, no GPU.
-        DataError: kept paths that no student can read.
+        DataError: a student's folder or tokenizer that cannot be used, or paths longer than a student may read.
     """
     if config.runtime.sharding != "none":
         return None
@@ -62,6 +63,7 @@ def room_for(config: Config, run: Run | None) -> Room | None:
     else:
         counters = [each.student if each.has_tokenizer else None for each in known]
         questions, basis = _sampled(config, counters)
+        _insist_on_windows(questions, counters, basis)
     memory = plan_memory(config, known, [reading for _, reading in largest_steps(questions, config)], device=device)
     available = available_bytes(config, device)
     try:
@@ -91,8 +93,22 @@ def _sampled(config: Config, students: Sequence[Student | None]) -> tuple[list[l
                     text = reply.path.text if reply.path else ""
                 paths.append(_size(style.name, prompt, text, students))
             found.append(paths * config.generate.samples * len(config.generate.teachers))
-    basis = "paths like those the embedded teacher writes" if writer else f"paths of about {_ASSUMED_BYTES} bytes (assumed)"
+    basis = EMBEDDED if writer else f"paths of about {_ASSUMED_BYTES} bytes (assumed)"
     return found, basis
+
+
+def _insist_on_windows(questions: Sequence[Sequence[PathSize]], students: Sequence[Student | None], basis: str) -> None:
+    """Say before anything is paid for that paths would not fit; an assumed length says nothing."""
+    if basis != EMBEDDED:
+        return
+    for number, student in enumerate(students):
+        longest = max((p.prompt_tokens[number] + p.response_tokens[number] for q in questions for p in q), default=0)
+        if student is not None and longest > student.max_length:
+            raise DataError(
+                f"student {student.name!r} may read {student.max_length} tokens, and {basis} have up to {longest} with their "
+                "prompt; raise its max_length, take a student with a longer window, or leave long styles out of generate.styles "
+                "(a path is never cut: its answer would be lost)"
+            )
 
 
 def _size(style: str, prompt: str, text: str, students: Sequence[Student | None]) -> PathSize:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from qrdistill.config import (
     FolderSource,
@@ -26,6 +29,7 @@ from qrdistill.config import (
     TinySource,
     content_hash,
 )
+from qrdistill.config.folders import check_folder
 from qrdistill.errors import ConfigError, DataError
 from qrdistill.students import packages, tiny
 from qrdistill.students.adapter import LOADING, attach_lora, quiet
@@ -35,6 +39,8 @@ from qrdistill.students.lora_linear import fuse
 from qrdistill.students.quantized import quantize
 from qrdistill.students.student import Packing, Student
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError)
+"""What loading a damaged or foreign model raises."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -174,7 +180,7 @@ def _load_base(
         return *_load_folder(folder, dtype, config.name), package.sha256, package.hub_id
     if isinstance(source, FolderSource):
         folder = Path(source.path)
-        packages.check_folder(folder, student=config.name)
+        check_folder(folder, student=config.name)
         return *_load_folder(folder, dtype, config.name), packages.folder_hash(folder), source.path
     assert isinstance(source, HubSource)
     model, tokenizer = _from_pretrained(source.id, dtype, config.name, revision=source.revision)
@@ -187,23 +193,39 @@ def _load_folder(folder: Path, dtype: torch.dtype, student: str) -> tuple[Any, A
 
 
 def _from_pretrained(name: str, dtype: torch.dtype, student: str, **options: Any) -> tuple[Any, Any]:
-    try:
+    with readable(name, student):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
         )
         if supports_tree(model) and not getattr(model.config, "attn_logit_softcapping", None):
             model.set_attn_implementation(TREE_ATTENTION)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"student {student!r}: {name} cannot be loaded as a causal language model with tokenizer: {reason}"
-        ) from error
     return model, tokenizer
 
 
+@contextmanager
+def readable(name: str, student: str) -> Iterator[None]:
+    """What transformers says of files it cannot use becomes one sentence.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).strip().splitlines()[0].rstrip(":.") if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"student {student!r}: {name} cannot be loaded as a causal language model with tokenizer ({reason}); "
+            "give one that transformers can load"
+        ) from error
+
+
 def local_tokenizer(config: StudentConfig) -> Any | None:
-    """A student's tokenizer, if it is on this machine; nothing is downloaded or converted."""
+    """A student's tokenizer, if it is on this machine; nothing is downloaded or converted.
+
+    Raises:
+        DataError: the student's folder holds one that cannot be read.
+    """
     source = config.source
     if isinstance(source, TinySource):
         return tiny.build_tokenizer(source.architecture)
@@ -212,8 +234,11 @@ def local_tokenizer(config: StudentConfig) -> Any | None:
     if isinstance(source, PackageSource):
         place = str(packages.already_converted(source.id) or "")
     try:
-        return transformers.AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError):
+        with readable(place, config.name):
+            return transformers.AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False, **options)
+    except DataError:
+        if isinstance(source, FolderSource):
+            raise
         return None
 
 

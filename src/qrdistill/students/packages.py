@@ -234,18 +234,6 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def check_folder(folder: Path, *, student: str) -> None:
-    """Insist on a model and a tokenizer in a folder.
-
-    Raises:
-        DataError: one of them is missing.
-    """
-    if not (folder / "config.json").is_file():
-        raise DataError(f"student {student!r}: {folder} holds no model (no config.json); name a folder in Hugging Face format")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise DataError(f"student {student!r}: {folder} holds no tokenizer (no tokenizer.json); save one beside the model")
-
-
 def folder_hash(folder: Path) -> str:
     """SHA-256 over the names and contents of a model folder's files."""
     digest = hashlib.sha256()

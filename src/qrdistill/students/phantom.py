@@ -20,10 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from qrdistill.config import FolderSource, FullConfig, HubSource, LoraConfig, PackageSource, StudentConfig, TinySource
+from qrdistill.errors import DataError
 from qrdistill.students import packages, tiny
 from qrdistill.students.adapter import attach_lora
 from qrdistill.students.attention import TREE_ATTENTION, supports_tree
-from qrdistill.students.load import base_key, is_quantized, weight_dtype
+from qrdistill.students.load import base_key, is_quantized, readable, weight_dtype
 from qrdistill.students.lora_linear import fuse
 from qrdistill.students.quantized import BYTES_PER_WEIGHT, linear_layers
 from qrdistill.students.student import Student
@@ -103,7 +104,7 @@ def phantom(config: StudentConfig, *, device: torch.device, tokenizer: Any | Non
 
     Raises:
         ConfigError: wrong target modules.
-        DataError: a tokenizer that cannot be used.
+        DataError: a tokenizer or a folder that cannot be used.
     """
     dtype = weight_dtype(config, device)
     model = _without_numbers(config, dtype)
@@ -149,19 +150,22 @@ def _without_numbers(config: StudentConfig, dtype: torch.dtype) -> Any | None:
     if isinstance(source, PackageSource):
         described: Any = transformers.AutoConfig.for_model(**packages.PACKAGES[source.id].config)
     else:
-        described = _described(source)
+        described = _described(source, config.name)
     if described is None:
         return None
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=False)
 
 
-def _described(source: FolderSource | HubSource) -> Any | None:
+def _described(source: FolderSource | HubSource, student: str) -> Any | None:
     """The model's config.json, where it is on this machine."""
     place, options = (source.path, {}) if isinstance(source, FolderSource) else (source.id, {"revision": source.revision})
     try:
-        return transformers.AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError):
+        with readable(place, student):
+            return transformers.AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False, **options)
+    except DataError:
+        if isinstance(source, FolderSource):
+            raise
         return None
 
 

@@ -121,17 +121,13 @@ def load_checkpoint(folder: Path, *, fingerprint: str, config: Config, is_best: 
     path = folder / _BEST if is_best else next(reversed(_steps(folder)), folder)
     if not (path / _MANIFEST).is_file():
         return None
-    try:
-        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        is_mine, hashes = manifest["fingerprint"] == fingerprint, dict(manifest["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptRunError(f"{path / _MANIFEST} is damaged; {_GO_BACK.format(path=path)}") from error
-    if not is_mine:
+    manifest = _manifest(path)
+    if manifest["fingerprint"] != fingerprint:
         raise DataError(
             f"{path} is a checkpoint of another training ({_what_differs(manifest, config)}); "
-            "move it away to train from the start, or go on in the run it belongs to"
+            f"{_way_out(folder, fingerprint)}, or go on in the run it belongs to"
         )
-    for name, digest in hashes.items():
+    for name, digest in manifest["sha256"].items():
         if not (path / name).is_file() or sha256(path / name) != digest:
             raise CorruptRunError(f"{path / name} is damaged or missing; {_GO_BACK.format(path=path)}")
     return SavedCheckpoint(
@@ -139,6 +135,25 @@ def load_checkpoint(folder: Path, *, fingerprint: str, config: Config, is_best: 
         method=load_file(path / "method.safetensors"),
         position=json.loads((path / "position.json").read_text(encoding="utf-8")),
     )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        return {**found, "fingerprint": str(found["fingerprint"]), "sha256": dict(found["sha256"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptRunError(f"{path / _MANIFEST} is damaged; {_GO_BACK.format(path=path)}") from error
+
+
+def _way_out(folder: Path, fingerprint: str) -> str:
+    """Which folders to move away: those of another training, or all of them where none is this one's."""
+    steps = _steps(folder)
+    is_mine = [_manifest(step)["fingerprint"] == fingerprint for step in steps]
+    if not any(is_mine):
+        return f"move the folder {folder} away to train from the start"
+    newest = steps[len(steps) - 1 - is_mine[::-1].index(True)]
+    others = [step.name for step, mine in zip(steps, is_mine, strict=True) if not mine]
+    return f"move {', '.join(others)} in {folder} away to go on from {newest.name}"
 
 
 def _what_differs(manifest: Mapping[str, Any], config: Config) -> str:
