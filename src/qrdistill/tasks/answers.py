@@ -206,6 +206,7 @@ class _Turn:
             self.taken_back(found, statement.end)
             or self.alternative(found, statements, index)
             or self.rechecked(statement.end)
+            or self.rechecked(found.end)
             or self.goes_on(found)
             or found
         )

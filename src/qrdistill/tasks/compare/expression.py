@@ -130,6 +130,8 @@ def _tokenize(text: str) -> list[tuple[str, str]]:
             raise NotReadable(f"unknown sign {text[index]!r}")
         kind = found.lastgroup or ""
         if kind in {"number", "repeat", "repeat_only"}:
+            if [before for before, _ in tokens[-2:]] in (["value"], ["sign", "value"]) and text[index].isspace():
+                raise NotReadable("two numbers side by side")
             tokens += _number_tokens(found, bool(tokens) and tokens[-1][1] == "\\frac")
         elif kind == "word":
             tokens += _word_tokens(found.group("word"))

@@ -48,7 +48,8 @@ def _may_be_list(text: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[\s$]+|\\[,;!]", "", text).rstrip(".")
+    apart = re.sub(r"(?<=\d)\s+(?=\d)", "|", text)  # "14 4" is not 144
+    return re.sub(r"[\s$]+|\\[,;!]", "", apart).rstrip(".")
 
 
 def _depth(text: str) -> int:
@@ -208,7 +209,7 @@ class _Comparison:
             return equal(first, second)
         percents = gold.text.endswith("%") != answer.text.endswith("%")
         texts = gold.text.rstrip("% "), answer.text.rstrip("% ")
-        if texts[0].replace(" ", "") == texts[1].replace(" ", ""):
+        if _squeezed(texts[0]) == _squeezed(texts[1]):
             return True
         exact = [_value(Form("leaf", text)) for text in texts]
         if exact[0] is not None and exact[1] is not None:

@@ -134,6 +134,7 @@ def scan_quantity(text: str, start: int) -> tuple[Quantity, int] | None:
     if found is None:
         return None
     quantity, end = found
+    quantity, end = _and_a_half(text, quantity, end) if text[start:end].isdigit() else (quantity, end)
     unit, end = find_unit(text, end)
     cents = _CENTS.match(text, end) if "dollar" in {unit and unit.name, quantity.unit and quantity.unit.name} else None
     if cents:
@@ -221,6 +222,15 @@ def _scan_digits(text: str, start: int) -> tuple[Quantity, int] | None:
             return Quantity(Fraction(0), percent, dozen, unit, _huge(value, int(exponent))), end
         value *= Fraction(10) ** int(exponent)
     return Quantity(value, percent, dozen, unit), end
+
+
+def _and_a_half(text: str, quantity: Quantity, end: int) -> tuple[Quantity, int]:
+    """A whole number with the part in words behind it, if one is there ("2 and a half")."""
+    joined = text.startswith(" and ", end)
+    part = number_word_at(text, end + 5) if joined else None
+    if part is None or not 0 < part[0] < 1 or text.startswith("half", end + 5):
+        return quantity, end
+    return replace(quantity, value=quantity.value + part[0]), part[1]
 
 
 def _huge(value: Fraction, exponent: int) -> tuple[int, int] | None:

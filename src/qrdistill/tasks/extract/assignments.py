@@ -1,4 +1,4 @@
-"""Clauses that give two values: "x = 1 and x = 2" (both roots), "x = 3 and y = 4" (one value each).
+"""Clauses that give two values: "x = 1 and x = 2" (both roots), "x = 3 and y = 4" or a line "x = 3, y = 4" (one value each).
 
 Behind the last equals sign of such a clause stands only half of what it says.
 """
@@ -39,7 +39,10 @@ def pair(text: str, statement: Statement) -> Pair | None:
     begin = max(0, statement.end - MAX_PAIR)
     line = text.rfind("\n", begin, statement.start) + 1
     found = _PAIR.search(text, max(begin, line), statement.end)
-    if found is None or not (found["first"] == found["second"] or found["joined"] or found["joined2"]):
+    if found is None:
+        return None
+    is_point = ord(found["second"]) - ord(found["first"]) == 1 and not text[line : found.start()].strip(" *_$([")
+    if not (found["first"] == found["second"] or found["joined"] or found["joined2"] or is_point):
         return None
     first, second = (found[side] + " = " + found[f"{side}_value"].strip(" $()\\") for side in ("first", "second"))
     return Pair(f"{first}, {second}", *found.span("whole"))

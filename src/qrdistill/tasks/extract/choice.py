@@ -33,6 +33,8 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _FORETOLD = re.compile(r"(?:it|this)[ ](?:will|would|must|should)[ ](?:be[ ])?", re.IGNORECASE)
+_CALCULATION = re.compile(r"[$(\\[]*-?\d[\d\s.,+*/x\u00d7\u00f7^()$%\u2013-]*=[ ]*(?=[$-]{0,2}\d)")
+"""What comes before the result of a calculation ("18 - 3 = 15")."""
 _MARKUP = re.compile(r"[\s:,*`\"'<>]*")
 _NEGATED = re.compile(r"(?:definitely|certainly|clearly|obviously|actually)?[ ]?(?:not|n't|never)\b[\s\"'*(]*", re.IGNORECASE)
 _CONTRAST = re.compile(
@@ -170,6 +172,8 @@ def _first_name(text: str, start: int, end: int, options: Options) -> tuple[int,
         return at, _name_at(text, at, end, options)
     filler = _FILLER.match(text, start, end)
     at = filler.end() if filler else start
+    while (worked_out := _CALCULATION.match(text, at, end)) and options.text_at(text, at, end) is None:
+        at = worked_out.end()
     named = _name_at(text, at, end, options)
     foretold = _FORETOLD.match(text, at, end) if named is None else None
     return (foretold.end(), _name_at(text, foretold.end(), end, options)) if foretold else (at, named)

@@ -79,7 +79,7 @@ _GAP = re.compile(r"[ \t:*_`\"]*(?:\n[ \t>*_`]*(?:-[ ]+)?|(?:\$\$|\\\[)[ ]*(?=\n
 _PICK = Gated(
     ("i ", "i'", "we ", "let", "my "),
     r"\b(?:(?:i|we|i'd|i'll|i'm|i've|let's|let[ ]us)[ ](?:would[ ]|will[ ]|should[ ]|can[ ]|must[ ]|have[ ]to[ ]"
-    r"|am[ ](?:inclined[ ]to[ ])?|have[ ]|inclined[ ]to[ ])?(?:therefore[ ]|thus[ ]"
+    r"|am[ ](?:inclined[ ]to[ ])?|have[ ]|inclined[ ]to[ ]){0,2}(?:therefore[ ]|thus[ ]"
     r"|probably[ ]|still[ ])?(?:choos(?:e|ing)|chose|chosen|put|vote[ ]for|vote|pick(?:ed)?|select(?:ed)?"
     r"|go(?:ing)?[ ](?:with|for)"
     r"|went[ ]with|opt(?:ed)?[ ]for"
@@ -120,7 +120,7 @@ _NO_CLAIM_WORDS = (
     ),
     *("last", "example", "sample", "maybe", "perhaps", "possib", "thought", "figured", "expect", "doubt", "wrong", "incorrect"),
     *("false", "mistak", "erron", "untrue", "tempt", "trap", "might", "may", "could", "would", "some", "people", "many"),
-    *("student", "friend"),
+    *("student", "friend", "least", "less", "worst", "second", "weak"),
 )
 _NOT_ASSERTED = Gated(
     _NO_CLAIM_WORDS,
@@ -130,7 +130,8 @@ _NOT_ASSERTED = Gated(
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
     r"|suggest|imply|accept|clear|certain|convinced|confident|positive|sure)\b[^.;:!?\n]{0,30}$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:true|possible|the[ ]case)\b[^.,;:!?\n]{0,30}$"
-    r"|\bnot[ ](?:the|my|our)[ ]$|\b(?:initial|first|previous|old|draft|original|earlier|former|naive|alternative|other)[ ]$"
+    r"|\bnot[ ](?:the|my|our)[ ]$|\b(?:least|less|worst|second|weakest)[ -]$"
+    r"|\b(?:initial|first|previous|old|draft|original|earlier|former|naive|alternative|other)[ ]$"
     r"|\b(?:no[ ]way|in[ ]no[ ]case|by[ ]no[ ]means|may[ ]seem|might[ ]seem|could[ ]seem|often|commonly|widely"
     r"|sometimes)\b[^.,;:!?\n]{0,40}$"
     r"|\b(?:thinks|says|claims|believes|argues|guesses|suspects)[ ](?:that[ ])?(?:the[ ]|it[ ])?$"

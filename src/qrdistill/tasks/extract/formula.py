@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 
 from qrdistill.tasks.extract import assignments, number
+from qrdistill.tasks.extract.explained import before_explanation
 from qrdistill.tasks.extract.records import ADVERB, Found, Reading, Refusal, Statement
 
 _FILLER = re.compile(
@@ -35,7 +36,8 @@ _JOIN = re.compile(
 )
 _VALUE_NEXT = re.compile(r"(?:\\|-?\d|-?[a-zA-Z]\b|[(\[{√π])")
 _STOP = re.compile(
-    r"[ ,;]{1,6}(?:because|since|as|which|where|when|after|if|for|although|though|even[ ]though|but|however|given|based|due|while"
+    r"[ ,;]{1,6}(?:i\.e|that[ ]is|because|since|as|which|where|when|after|if|for"
+    r"|although|though|even[ ]though|but|however|given|based|due|while"
     r"|whereas|so|therefore|rather|instead|not"
     r"|by|obtained|with|in[ ]the|i[ ](?:think|believe|guess)|it[ ]is|\((?:since|because|as|or|see|if))\b"
     r"|[ ][\u2014\u2013-]{1,2}[ ](?=[a-z])|;(?=[ ][A-Za-z]{2})",
@@ -236,6 +238,7 @@ def _last_of(text: str, inner: list[tuple[int, int, int]], end: int) -> Found:
 
 def _plain(text: str, start: int, end: int, statement: Statement) -> Found:
     """A clause without formula delimiters."""
+    end = before_explanation(text, start, end, is_announced=statement.source == "cue")
     stop = _STOP.search(text, start, end)
     if stop and text.startswith("as well as", stop.start() + 1):
         return Refusal("more than one answer is stated", start, end)

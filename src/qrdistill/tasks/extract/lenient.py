@@ -42,7 +42,8 @@ _ADVERB = re.compile(
 )
 _ARROW = r"[\s*_#-]*(?:={0,3}>|-{1,3}>|=|\u2192|\u21d2|\u2234)[\s*_]*"
 _NO_TITLE = (
-    r"(?:note|examples?|e\.g|for[ ]example|options(?=[ ]?:)|possible|choices|candidates?|hint|given|known|let|where|question"
+    r"(?:note|definitions?|examples?|e\.g|for[ ]example|options(?=[ ]?:)|possible|choices|candidates?|hint"
+    r"|given|known|let|where|question"
     r"|problem|q|premise|hypothesis|context|source|references?"
     r"|see|page|figure|table|grade|vitamin|section|part|chapter|group|team|plan|type|version|date|time|year|confidence|score|difficulty|wrong|incorrect|not|distractors?"
     r"|alternatives?|second|other|user|human|system|input|title|topic|subject|keywords?|rejected|excluded|eliminated)\b"
@@ -73,7 +74,7 @@ _INNER = re.compile(
     r"(?:[ ]that)?)[ ](?:it|this|that)(?:'s|[ ](?:is|must[ ]be|should[ ]be))(?!n't|[ ]not\b)[ ]",
     re.IGNORECASE,
 )
-_SO = re.compile(r",[ ](?:and[ ])?(?:so|therefore|thus|hence)[ ,]{1,2}(?!that\b|many\b|much\b|far\b|called\b)", re.IGNORECASE)
+_SO = re.compile(r"[,;][ ](?:and[ ])?(?:so|therefore|thus|hence)[ ,]{1,2}(?!that\b|many\b|much\b|far\b|called\b)", re.IGNORECASE)
 """A conclusion within a sentence: "9 * 60 = 540, so James runs 540 m"."""
 _OPENINGS: tuple[tuple[re.Pattern[str], Source], ...] = ((_CONCLUSION, "conclusion"), (_PRONOUN, "pronoun"))
 

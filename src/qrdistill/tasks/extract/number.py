@@ -2,7 +2,8 @@
 
 Rules:
 
-* In an equation the value is on the right of the last equals sign; what follows an approximation sign is a rounding of it.
+* In an equation the value is on the right of the last equals sign; what follows an approximation sign is a rounding of it, and an
+  equation behind a number that it explains is none ("8, because 8 + 2 = 10").
 * A clause may begin with the number ("42 apples", "$42 per day") or hold exactly one ("that she has 42 left").
 * "5 or 6", "5 to 6", "5-6", "5, 6", "2 hours 30 minutes", "more than 5", "half of 10" name no single number: refused. "0.5 or
   1/2" is one number twice and fine; dollars and cents are one quantity.
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 from qrdistill.tasks.compare.quantity import Quantity, equal, parse_quantity, scan_quantity
 from qrdistill.tasks.extract import assignments
+from qrdistill.tasks.extract.explained import before_explanation, behind_calculation, is_explained_total, is_only_a_part
 from qrdistill.tasks.extract.records import ADVERB, EXPLICIT, Found, Reading, Refusal, Statement
 from qrdistill.tasks.extract.sentences import Sentence, is_plain_claim
 
@@ -122,6 +124,7 @@ def read(text: str, statement: Statement) -> Found:
     if both is not None:
         return Refusal("more than one number is stated", both.start, both.end)
     start, end = statement.start, _before_rounding(text, statement.start, statement.end)
+    end = before_explanation(text, start, end, is_announced=statement.source == "cue")
     parts = _alternatives(text, start, end, statement)
     if parts is not None:
         return parts
@@ -272,7 +275,10 @@ def _after_equals(text: str, start: int, end: int) -> int:
     aside = text.find("(", start, end)
     if aside >= 0 and any(char.isdigit() for char in text[start:aside]):
         end = aside  # "45 (check: 45 - 20 = 25)"
-    for sign in _EQUALS.finditer(text, start, end):
+    named = behind_calculation(text, _skip(text, start, end), end)
+    if named is not None and scan_quantity(text[:end], named) is not None:
+        begin = named
+    for sign in _EQUALS.finditer(text, begin, end):
         at = _skip(text, sign.end(), end)
         if at < end and scan_quantity(text[:end], at) is not None:
             begin = sign.end()
@@ -293,6 +299,8 @@ def _leading(text: str, start: int, tokens: list[Token], statement: Statement, i
         return None
     if _BOUND.search(lead):
         return Refusal("a bound or a choice of numbers, not one number", start, first.end)
+    if is_only_a_part(text, first.end, statement.end):
+        return Refusal("a bound or a part of a calculation, not one number", start, statement.end)
     if len(tokens) > 1:
         gap = text[first.end : tokens[1].start]
         if _is_joined(gap, first.quantity, tokens[1].quantity):
@@ -360,7 +368,8 @@ def _single(text: str, start: int, tokens: list[Token]) -> Found:
     first = tokens[0]
     if first.quantity is None:
         return None
-    for before, token in itertools.pairwise(tokens):
+    others = () if is_explained_total(text, first.end, tokens[-1].end) else itertools.pairwise(tokens)
+    for before, token in others:
         is_same = token.quantity is not None and equal(first.quantity, token.quantity)
         is_place = _COUNTED_THERE.search(text, start, first.start) and _WHEREABOUTS.fullmatch(text, before.end, token.start)
         if not is_same and not is_place:

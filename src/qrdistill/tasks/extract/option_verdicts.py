@@ -32,7 +32,8 @@ _SOUND_WORDS = (
 )
 _VERDICT = Gated(
     _SOUND_WORDS,
-    r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be)[ ](?:(?:therefore|thus|clearly|indeed"
+    r"[ ](?:is|must[ ]be|would[ ]be|should[ ]be|has[ ]to[ ]be|seems|appears[ ]to[ ]be|stands[ ]out[ ]as|emerges[ ]as"
+    r"|turns[ ]out[ ]to[ ]be|proves[ ]to[ ]be|looks[ ]like)[ ](?:(?:therefore|thus|clearly|indeed"
     r"|probably|definitely|actually|obviously|likely)[ ])?"
     r"(?:(?P<noun2>(?:the|our|my)[ ](?:final[ ])?(?:answer|choice|pick))\b|(?:(?:the|our|my)[ ])?(?:(?:(?:only|single|one|far"
     r"|much|clearly|slightly)[ ])?"
@@ -66,6 +67,12 @@ _LISTED = r"\b(?:or|and|nor|neither|either|both)[ ]$|(?:^|[^\w])LABEL[)\]]?,[ ]$
 _SUBJECT_LABEL = (
     r"(?:^|[\s,(\"'*])(?P<what>(?:(?:option|choice|answer|letter|statement)[ ])?[(\[\"'*]*(?P<label>LABEL)[)\]\"'*]*)$"
 )
+_NAMED_BY_LETTERS = re.compile(
+    r"\b(?:vitamin|hepatitis|influenza|type|plan|group|grade|class|phase|schedule|version|vessel|team|series|block|section|part|exhibit"
+    r"|appendix|chapter|gate|room|flu|note|key|string|minor|major)s?[ ]$",
+    re.IGNORECASE,
+)
+"""Things that have letters for names: "vitamin B" names no option."""
 _SUBJECT_TITLED = r"(?:^|[\s,(\"'*])[(\[\"'*]*(?P<label>LABEL)(?:[)\].:,]+|[ ](?=\())[ ]?\(?(?P<text>[^\n]{1,120}?)\)?$"
 _SUBJECT_TEXT = re.compile(
     r"(?:^|[.,:]|\b(?:so|therefore|thus|hence|that|think|believe|means|because))[ ]*(?P<text>(?:(?:the"
@@ -82,6 +89,13 @@ _NAMED_LAST = (
     r"[ ](?:the[ ])?(?:(?:option|choice|answer|letter)[ ])[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[.!]?\s*$"
 )
 _TURNED = r"(?:isn't|is[ ]not|not)[^.;,\n]{0,30}[;,.][ ](?:but[ ])?(?:option[ ])?(?P<label>LABEL)[ ]is(?=[\s.!]*(?:$|\n))"
+_ONLY = (
+    r"(?:^|[.,;:\n][ ]?|\b(?:so|therefore|thus|hence|that|and)[ ]|\b(?:means|leaves)[ ])"
+    r"only[ ](?:(?:option|choice|answer|statement)[ ])?"
+    r"[\"'*(\[]*(?P<label>LABEL)[)\]\"'*]*[ ](?:(?:fits|works|matches|remains|qualifies|applies"
+    r"|is[ ](?:left|possible|plausible))(?=[\s.!*]*$|[.,;][ \n])"
+    r"|(?:fits|matches|satisfies|describes)[ ](?:the|this|that|all|both|going)\b)"
+)
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 
 
@@ -114,6 +128,10 @@ def explicit(text: str, start: int, end: int, options: Options) -> tuple[list[St
                 strong.append(Statement(*span, "cue", True))
             else:
                 weak.append(Statement(*span, "conclusion", True))
+    for only in _of_labels(_ONLY, ("only ",), options.labels).finditer(text, start, end):
+        is_asked = text.startswith("?", sentence_end(text, only.end(), end))
+        if not is_asked and not is_unsure(text, only.start("label"), start):
+            weak.append(Statement(*only.span("label"), "conclusion", True))
     turned = _of_labels(_TURNED, ("not", "isn't"), options.labels).finditer(text, start, end)
     weak += [Statement(*only.span("label"), "conclusion", True) for only in turned]
     return strong, weak
@@ -168,6 +186,8 @@ def _subject(text: str, start: int, end: int, options: Options) -> tuple[int, in
     if label:
         spelled = label.group("label")
         is_marked = len(label.group("what")) > len(spelled) or spelled in options.labels
+        if len(label.group("what")) == len(spelled) and _NAMED_BY_LETTERS.search(before[: label.start("what")]):
+            return None
         if not is_marked or re.search(_LISTED.replace("LABEL", pattern), before[: label.start("what")], re.IGNORECASE):
             return None
         return start + label.start("label"), start + label.end("label")

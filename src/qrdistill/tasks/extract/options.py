@@ -22,6 +22,8 @@ _SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2
 _ARTICLES = frozenset({"a", "an", "the"})
 _CLOSERS = r"[\s\"'*`>)\]}$\\]*"
 _AFTER_TEXT = re.compile(rf"{_CLOSERS}(?:$|[.,;:!?()\n\u2014\u2013-]|\\[)\]]|{CONNECTIVE}\b)", re.IGNORECASE)
+_GOES_ON = re.compile(r"[ ]?[-\u2013+*/\u00d7\u00f7^][ ]?[$(]?\d")
+"""A calculation goes on behind a number: in "18 - 3" no 18 is named."""
 _ENDS = re.compile(rf"{_CLOSERS}(?:$|[.,;!)\n])")
 
 
@@ -130,6 +132,8 @@ class Options:
                 ):
                     best, best_end, best_length = index, rest[size - 1].end, size
         if best < 0 or self.words.count(self.words[best]) > 1:
+            return None
+        if self.words[best][-1][0].isdigit() and _GOES_ON.match(text, best_end, end):
             return None
         return best, best_end
 

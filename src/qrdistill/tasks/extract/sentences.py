@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from qrdistill.tasks.extract.explained import before_explanation
+
 
 class Sentence(NamedTuple):
     """Characters [start, end) of a text, and the mark the sentence stops with ("" at a line's end or where the text ends)."""
@@ -44,13 +46,15 @@ _OPEN = re.compile(
     r"|\b(?:thought|assume[ds]?|believed|guessed|claimed|used[ ]to|according[ ]to[ ][A-Z]|were|had)\b(?=[^.]*\b(?:it|answer"
     r"|this|that|would)\b)"
     r"|\b(?:not|n't)[ ](?:\w+[ ])?(?:certain|sure|convinced|confident|positive)\b|\b(?:no[ ]way|in[ ]no[ ]case"
-    r"|by[ ]no[ ]means)\b",
+    r"|by[ ]no[ ]means)\b"
+    r"|\b(?:worst|weakest|poorest|(?:least|less)[ ]\w+|second[ -]best)[ ](?:answer|choice|option|guess|pick)\b",
     re.IGNORECASE,
 )
 _LINK = re.compile(
     r"(?<![<>!=:])(?:=>|->|=|\u2192|\u21d2|\u2248)(?!=)|\b(?:total(?:ing)?[ ]of|is|are|was|were|be|'s|equals?|equal[ ]to"
     r"|becomes?|means|makes?"
-    r"|made|gives?|gave|giving|yields?|yielding|leaves?|left[ ]with|leaving"
+    r"|made|gives?|gave|(?<!\bafter[ ])(?<!\bbefore[ ])(?<!\bby[ ])(?<!\bwhen[ ])(?<!\bwhile[ ])(?<!\bwithout[ ])(?<!\bfor[ ])"
+    r"(?:giving|yielding|leaving)|yields?|leaves?|left[ ]with"
     r"|(?<!\bin )totals?|sum[ ]of|comes?[ ](?:out[ ])?to|came[ ]to|amounts?[ ]to|(?:end|ends|ended)[ ]up[ ](?:with|at|as|being)"
     r"|lead(?:s|ing)?(?:[ ]us)?[ ]to|points?[ ]to|supports"
     r"|comes?[ ]down[ ]to|boils?[ ]down[ ]to|comes?[ ]out[ ](?:as|at)|stands?[ ]at|brings?[ ]us[ ]to|adds?[ ]up[ ]to"
@@ -71,7 +75,8 @@ _OPEN_FORMULA = re.compile(rf"{_CONDITIONAL.pattern}|\b(?:or|not|let)\b|n't\b", 
 _ASIDE = re.compile(
     r"(?:,?[ ]+\b(?:because|since|as|which|who|where|while|whereas|given|due[ ]to|so[ ]that|rather[ ]than|instead[ ]of|making"
     r"|considering|based[ ]on|according[ ]to|when|after|before"
-    r"|thanks[ ]to|and[ ]so|and[ ]therefore)\b|,[ ]+not\b|[ ]*\((?:since|because|as|not|i\.e|e\.g|that[ ]is|which|see)\b|;"
+    r"|thanks[ ]to|and[ ]so|and[ ]therefore)\b|,[ ]+(?:not|attained|achieved|reached|occurring)\b"
+    r"|[ ]*\((?:since|because|as|not|i\.e|e\.g|that[ ]is|which|see)\b|;"
     r"|[ ][\u2014\u2013-]{1,2}[ ](?=[A-Za-z]{2}))",
     re.IGNORECASE,
 )
@@ -126,9 +131,13 @@ def predicate(text: str, start: int, sentence: Sentence) -> tuple[int, int] | No
     if outcome and not _OPEN.search(text, first, outcome.start()):
         return outcome.end(), last
     aside = _ASIDE.search(text, links[0].end(), last)
+    if aside and aside.group().strip().casefold() == "before":
+        return None  # what held before is not what holds in the end
     close = aside.start() if aside else last
     link = [link for link in links if link.end() < close or link is links[0]][-1]
     is_sign = not link.group()[0].isalpha() and link.group()[0] != "'"
+    if is_sign and before_explanation(text, first, link.end(), is_announced=False) < link.start():
+        return None
     is_open = _OPEN_FORMULA if is_sign else _OPEN
     if is_open.search(text, first, link.end()) or link.start() == first:
         return None

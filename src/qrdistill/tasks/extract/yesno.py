@@ -26,7 +26,7 @@ _FILLER = re.compile(
 _WORD = re.compile(
     r"(?P<not>(?:(?:definitely|certainly|clearly|probably|most[ ]likely|absolutely|simply|actually)[ ])?(?:not"
     r"|n't)\b[\s\"'*`(]*(?:a[ ]|an[ ]|simply[ ]|just[ ])?[\"'*`(]*)?"
-    r"(?P<word>yes|yeah|yep|yup|no|nope|nah|true|false|affirmative|negative|(?P<letter>[yn])(?=[\s.)\]}\"'*`]*$))\b(?!['-]?\w|-\w)",
+    r"(?P<word>yes|yeah|yep|yup|no|nope|nah|true|false|affirmative|negative|(?P<letter>[yn])(?=[\s.)\]}\"'*`]*$))\b(?!['-]?\w|-\w|\.\d)",
     re.IGNORECASE,
 )
 _BARE_NOT = re.compile(
@@ -45,7 +45,8 @@ _CLOSING = re.compile(
 )
 _JUDGED = re.compile(
     r"\b(?:statement|claim|assertion|proposition|premise|hypothesis|belief|idea|this|that|it)\b(?:[ ](?!is\b|was\b)\w+){0,5}?"
-    r"(?:'s|[ ](?:is|was|must[ ]be|would[ ]be))[ ](?:(?:\w+ly|therefore|thus|indeed|in[ ]fact"
+    r"(?:'s|[ ](?:is|was|must[ ]be|would[ ]be)|[ ](?P<cannot>isn't|wasn't|cannot[ ]be|can't[ ]be))[ ]"
+    r"(?:(?:\w+ly|therefore|thus|indeed|in[ ]fact"
     r"|of[ ]course)[ ])?(?P<not>not[ ](?:\w+ly[ ])?)?"
     r"(?P<word>true|false|correct|incorrect|wrong|right|accurate|inaccurate|untrue)[\s.!*_]*$",
     re.IGNORECASE,
@@ -79,7 +80,12 @@ _SPLIT = re.compile(
     r"|[;,][ ](?:and[ ]|but[ ])?(?:partly|sometimes|[a-z]+ly|in[ ]\w+)[ ,]+(?:yes|no)\b",
     re.IGNORECASE,
 )
-_OTHER = re.compile(r"[\"'*]*,[ ]?[\"'*]*(?P<word>yes|no)[\"'*\s.!]*$", re.IGNORECASE)
+_OTHER = re.compile(r"[\"'*]*(?:,|[ ]\()[ ]?[\"'*]*(?P<word>yes|no|true|false)[\"'*\s.!)]*$", re.IGNORECASE)
+_QUOTED = re.compile(
+    r"[,.!]?[\"'\u201d][ ]?(?:(?:\w+[ ]){1,3}?(?:said|says|replied|replies|answered|answers|shouted)"
+    r"|(?:said|says|replied|answered)[ ]\w)",
+    re.IGNORECASE,
+)
 _NONE = re.compile(
     r"(?:neither|both|either|it[ ]depends|depends|maybe|perhaps|unclear|unknown|uncertain|ambiguous|cannot[ ]be[ ]determined"
     r"|can't[ ]be[ ]determined|not[ ](?:clear|known|certain|sure|possible|determinable|enough|given|available)"
@@ -114,6 +120,8 @@ def read(text: str, statement: Statement) -> Found:
         return None
     if _HEDGE.match(text, word.end(), end) or _SPLIT.search(text, word.end(), end):
         return Refusal("both yes and no", at, end)
+    if _QUOTED.match(text, word.end(), end):
+        return None
     said = word.group("word").casefold()
     other = _OTHER.match(text, word.end(), end)
     if other and _side(other.group("word")) != _side(said):
@@ -154,7 +162,8 @@ def _sentence(text: str, statement: Statement) -> Found:
     if judged is None:
         return None
     is_true = judged.group("word").casefold() in {"true", "correct", "right", "accurate"}
-    return Reading("yes" if is_true != bool(judged.group("not")) else "no", *judged.span("word"), False)
+    is_denied = bool(judged.group("not")) != bool(judged.group("cannot"))
+    return Reading("yes" if is_true != is_denied else "no", *judged.span("word"), False)
 
 
 def _side(word: str) -> str:
