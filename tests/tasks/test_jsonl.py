@@ -104,7 +104,7 @@ def test_a_file_of_test_questions(tmp_path: Path) -> None:
     assert sorted(question.id for question in task.questions("test", 3)) == ["t0", "t1", "t2"]
     assert len(task.questions("train", 5)) == 5
     write(tmp_path / "t.jsonl", [{**row, "id": "q1"} for row in test[:1]])
-    with pytest.raises(DataError, match=r"the id 'q1' also stands in"):
+    with pytest.raises(DataError, match=r"the id 'q1' of row 1 also stands in row 2 of"):
         make_task(tmp_path / "a.jsonl", test_path=str(tmp_path / "t.jsonl"), sizes=(5, 1, 1)).questions("test", 1)
 
 

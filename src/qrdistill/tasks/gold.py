@@ -40,13 +40,13 @@ def read_choices(value: Any, *, where: str) -> tuple[tuple[str, str], ...]:
             'text, or {"label": [...], "text": [...]}'
         )
     if bad := [part for pair in pairs for part in pair if not isinstance(part, str | int | float) or not str(part).strip()]:
-        raise DataError(f"{where}: choices holds {shown(bad[0])}, expected texts")
+        raise DataError(f"{where}: choices holds {shown(bad[0])}, expected texts; mend that row")
     choices = tuple((str(label).strip(), str(text).strip()) for label, text in pairs)
     labels = [label for label, _ in choices]
     if len(set(labels)) < len(labels):
         raise DataError(f"{where}: choices has the label {max(labels, key=labels.count)!r} twice; labels must differ")
     if len(choices) < 2:
-        raise DataError(f"{where}: choices has one option, expected at least two")
+        raise DataError(f"{where}: choices has one option, expected at least two; mend that row")
     return choices
 
 
@@ -64,19 +64,21 @@ def read_gold(kind: AnswerKind, answer: str, choices: tuple[tuple[str, str], ...
         named = [label for label, text in choices if text.casefold() == lowered]
         if len(named) == 1:
             return named[0]
-        raise DataError(f"{where}: the answer {shown(answer)} is no label of the choices ({', '.join(labels)})")
+        raise DataError(f"{where}: the answer {shown(answer)} is no label of the choices ({', '.join(labels)}); mend that row")
     if kind == "yesno":
         words = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
         if lowered not in words:
-            raise DataError(f"{where}: the answer is {shown(answer)}, expected yes or no")
+            raise DataError(f"{where}: the answer is {shown(answer)}, expected yes or no; mend that row")
         return words[lowered]
     if kind == "nli":
         match = [label for label in _NLI if label.startswith(lowered)]
         if len(match) != 1:
-            raise DataError(f"{where}: the answer is {shown(answer)}, expected {', '.join(_NLI)}")
+            raise DataError(f"{where}: the answer is {shown(answer)}, expected {', '.join(_NLI)}; mend that row")
         return match[0]
     if kind == "number" and not _is_number(answer):
-        raise DataError(f"{where}: the answer is {shown(answer)}, expected a number (use the kind math for formulas)")
+        raise DataError(
+            f"{where}: the answer is {shown(answer)}, expected a number; mend that row (formulas: kind math)"
+        )
     return answer
 
 

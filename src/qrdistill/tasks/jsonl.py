@@ -204,9 +204,11 @@ def _optional(row: Mapping[str, Any], column: str, where: str) -> str:
 
 def _check_ids(parts: Mapping[Split, list[Question]], files: Sequence[Path], tests: Sequence[Path]) -> None:
     """Ids must differ between training and test files as well."""
-    trained = {question.id for split in ("train", "validation") for question in parts.get(split, [])}
+    trained = {question.id: question for split in ("train", "validation") for question in parts.get(split, [])}
     for question in parts["test"]:
         if question.id in trained:
+            row, other = (found.metadata["row"] for found in (question, trained[question.id]))
             raise DataError(
-                f"{_listed(tests)}: the id {question.id!r} also stands in {_listed(files)}; give test questions other ids"
+                f"{_listed(tests)}: the id {question.id!r} of row {row} also stands in row {other} of {_listed(files)}; "
+                "give test questions other ids"
             )

@@ -132,9 +132,9 @@ def text_of(row: Mapping[str, Any], column: str, *, where: str) -> str:
         present = ", ".join(sorted(row)) or "none"
         raise DataError(f"{where}: the field {column!r} is missing (fields: {present}); add it or map it with `columns`")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{where}: the field {column!r} is {shown(value)}, expected text or a number")
+        raise DataError(f"{where}: the field {column!r} is {shown(value)}, expected text or a number; mend that row")
     if not str(value).strip():
-        raise DataError(f"{where}: the field {column!r} is empty, expected text")
+        raise DataError(f"{where}: the field {column!r} is empty, expected text; mend that row or leave it out")
     return str(value).strip()
 
 
