@@ -76,9 +76,7 @@ def read_gold(kind: AnswerKind, answer: str, choices: tuple[tuple[str, str], ...
             raise DataError(f"{where}: the answer is {shown(answer)}, expected {', '.join(_NLI)}; mend that row")
         return match[0]
     if kind == "number" and not _is_number(answer):
-        raise DataError(
-            f"{where}: the answer is {shown(answer)}, expected a number; mend that row (formulas: kind math)"
-        )
+        raise DataError(f"{where}: the answer is {shown(answer)}, expected a number; mend that row (formulas: kind math)")
     return answer
 
 
