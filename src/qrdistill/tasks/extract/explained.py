@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 
 _NUMBER = r"[$]?\d\w*+(?:[.,]\d+)*+[%)$*]*+(?:[ ](?!(?:is|are|as|for|with|so|and|but)\b)[A-Za-z-]+){0,3}?"
-_REASON = (
-    r"[,;]?[ ](?:because|since|as|given|where|whose|giving|so[ ]that|which(?![ ](?:is[ ]|equals[ ])?=))\b"
-    r"|,[ ](?:for|so|but|with|and[ ]with)\b"
+_REASON = r"[,;]?[ ](?:because|since|as|given|where|whose|so[ ]that)\b"
+_REMARK = (
+    r"[,;]?[ ](?:giving|which(?![ ](?:is[ ]|equals[ ])?=))\b|,[ ](?:for|with|and[ ]with)\b"
+    r"|[;:][ ]|[ ][\u2014\u2013-]+[ ](?=[A-Za-z]{3})"
 )
 _EXPLAINED = re.compile(rf"[^=\d\n]*{_NUMBER}(?P<reason>{_REASON})[^=\n]*=")
-_CHECKED = re.compile(rf"[^=\w\n]*(?:{_NUMBER})(?P<reason>{_REASON}|[;:][ ]|[ ][\u2014\u2013-]+[ ](?=[A-Za-z]{{3}}))[^=\n]*=")
+_CHECKED = re.compile(rf"[^=\w\n]*{_NUMBER}(?P<reason>{_REASON}|{_REMARK})[^=\n]*=")
 _CALCULATION = re.compile(
     r"(?:[$(]?\d[\d.,]*%?[ ]?(?:[-+*/x\u00d7\u00f7^]|times|plus|minus|divided[ ]by|multiplied[ ]by|of)[ ]?[$(]?\d[^.=;\n]{0,40}?"
     r"|(?![$(]?\d)(?:the|a)[ ](?:sum|total|product|difference|quotient|ratio|number)[ ]of[ ][^.=;\n]{1,60}?)"
@@ -47,7 +48,7 @@ _CHANGES = re.compile(r"(?:[ ][A-Za-z]+){0,2}[ ]before\b[^.\n]*\bafter\b[^.\n]*\
 def before_explanation(text: str, start: int, end: int, is_announced: bool) -> int:
     """Where the words begin that explain the first number of a clause by an equation, or `end`.
 
-    Behind a number that is announced as the answer a colon, a semicolon or a dash begins such words too.
+    Behind a number that is announced as the answer a remark is one too, but no conclusion: "3 each, so 3 * 4 = 12" says 12.
     """
     found = _CHECKED.match(text, start, end) if is_announced else None
     found = found or _EXPLAINED.match(text, start, end)

@@ -49,7 +49,8 @@ _NO_TITLE = (
     r"|alternatives?|second|other|user|human|system|input|title|topic|subject|keywords?|rejected|excluded|eliminated)\b"
 )
 _TITLE = re.compile(
-    rf"[\s*_>#-]*+(?!{_NO_TITLE})(?:[^\s:|{{\"'][^:|?!.\n]{{1,60}}?)[*_]*[ ]?:[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|" + _ARROW,
+    rf"[\s*_>#-]*+(?!{_NO_TITLE})(?:[^\s:|{{\"'][^:|?!.\n]{{1,60}}?)[*_]*[ ]?(?<!\d[ ]):[*_]*[ ]+[*_]*|[\s*_>#-]*A[ ]?:[ ]*|"
+    + _ARROW,
     re.IGNORECASE,
 )
 """What may stand before the value in a last line: "Total cost:", "In short:", "A:", an arrow."""

@@ -22,7 +22,7 @@ class Sentence(NamedTuple):
     stop: str
 
 
-_STOP = re.compile(r"(?<!\d)(?<!\\)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
+_STOP = re.compile(r"(?<!\d)(?<!\\)(?<!, i\.e)(?<!\(i\.e)(?<!, e\.g)(?<!\(e\.g)[.!?](?=[\s\"')*\]]|$)|(?<=\d)[.!?](?=\s|$)|\n+")
 _COURTESY = re.compile(
     r"[\s*_>#\"'(-]*(?:i[ ])?(?:(?:really[ ]|do[ ])?hope[ ](?:this|that|it|you)\b|let[ ]me[ ]know|(?:please[ ])?feel[ ]free"
     r"|if[ ]you(?:'d|[ ]have|[ ]need|[ ]want"

@@ -45,7 +45,7 @@ _CLOSING = re.compile(
 )
 _JUDGED = re.compile(
     r"\b(?:statement|claim|assertion|proposition|premise|hypothesis|belief|idea|this|that|it)\b(?:[ ](?!is\b|was\b)\w+){0,5}?"
-    r"(?:'s|[ ](?:is|was|must[ ]be|would[ ]be)|[ ](?P<cannot>isn't|wasn't|cannot[ ]be|can't[ ]be))[ ]"
+    r"(?:'s|[ ](?:is|was|must[ ]be|would[ ]be)|[ ](?P<isnt>isn't|wasn't))[ ]"
     r"(?:(?:\w+ly|therefore|thus|indeed|in[ ]fact"
     r"|of[ ]course)[ ])?(?P<not>not[ ](?:\w+ly[ ])?)?"
     r"(?P<word>true|false|correct|incorrect|wrong|right|accurate|inaccurate|untrue)[\s.!*_]*$",
@@ -162,7 +162,9 @@ def _sentence(text: str, statement: Statement) -> Found:
     if judged is None:
         return None
     is_true = judged.group("word").casefold() in {"true", "correct", "right", "accurate"}
-    is_denied = bool(judged.group("not")) != bool(judged.group("cannot"))
+    if judged.group("isnt") and not statement.is_exact:
+        return None  # "yes? That isn't right."
+    is_denied = bool(judged.group("not")) != bool(judged.group("isnt"))
     return Reading("yes" if is_true != is_denied else "no", *judged.span("word"), False)
 
 
