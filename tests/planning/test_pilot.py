@@ -16,7 +16,7 @@ import pytest
 from harness.client import KEY, VARIABLE, limits
 from harness.clock import slowdown
 from harness.fault_server import Accepted, FaultServer
-from harness.judges import honest
+from harness.judges import honest, lenient
 from qrdistill.cli.main import run_app
 from qrdistill.config import Config, dump, load_recipe
 from qrdistill.errors import PausedError, UnsafeConfigError, UsageError
@@ -206,15 +206,25 @@ def test_a_pilot_counts_under_the_caps(tmp_path: Path, root: Path) -> None:
         run.close()
 
 
-def test_a_fooled_judge_is_found_by_the_pilot(tmp_path: Path, root: Path) -> None:
-    from harness.judges import lenient
-
+def test_a_fooled_judge_is_found_by_the_pilot_and_the_teacher_is_priced_all_the_same(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     author = Author()
     with FaultServer(answer=author) as teacher, FaultServer(answer=lenient) as judge:
         config = recipe(root, teacher.url, judge.url)
         author.golds = golds(config)
-        with pytest.raises(UnsafeConfigError, match="planted bad"):
-            run_pilot(Run(tmp_path / "run", config), 4)
+        pilot = run_pilot(Run(tmp_path / "run", config), 4)
+        assert "planted bad" in pilot.problem
+        (priced,) = pilot.forecasts
+        assert priced.who == "teacher toy"
+        assert priced.usd is not None
+        assert pilot.paid_usd == pytest.approx(bill([*teacher.accepted, *judge.accepted])[2])
+        (tmp_path / "recipe.yaml").write_text(dump(config))
+        assert run_app(["check", str(tmp_path / "recipe.yaml"), "--pilot", "4", "-o", str(tmp_path / "run")]) == 78
+        told = " ".join(capsys.readouterr().out.split())
+        assert "problem: the judge" in told
+        assert "planted bad" in told
+        assert "teacher toy" in told
 
 
 def test_after_a_pilot_the_recipe_may_change_until_a_stage_begins(tmp_path: Path, root: Path) -> None:

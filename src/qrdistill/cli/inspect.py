@@ -15,7 +15,7 @@ import typer
 from qrdistill.cli import options
 from qrdistill.cli.output import Session, table
 from qrdistill.cli.room import dry_lines, room_lines, take_dry_step
-from qrdistill.errors import QRDistillError, UsageError
+from qrdistill.errors import QRDistillError, UnsafeConfigError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,7 +84,12 @@ def check(
         run = options.open_run(session, recipe, out=out, overrides=set_, seed=seed)
         made = run_pilot(run, pilot, progress=session.progress)
         payload |= {"pilot": dataclasses.asdict(made), "forecasts": [dataclasses.asdict(one) for one in made.forecasts]}
-        shown = [*_plan_lines(dataclasses.replace(planned, forecasts=made.forecasts)), *_pilot_lines(made)]
+        bounds = [forecast for forecast in planned.forecasts if forecast.stage == "filter"] if made.problem else []
+        planned = dataclasses.replace(planned, forecasts=(*made.forecasts, *bounds))
+        if made.problem:
+            planned = dataclasses.replace(planned, problems=(*planned.problems, made.problem))
+            session.exit_code = UnsafeConfigError.exit_code
+        shown = [*_plan_lines(planned), *_pilot_lines(made)]
     typed = options.as_typed(recipe, overrides=set_, seed=seed) + (f" -o {shlex.quote(out)}" if out else "")
     next_step = "mend what is named above, then check again" if planned.problems else f"qrdistill run {typed}"
     session.result(payload, shown, next_step=next_step)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from qrdistill.config import Config, LLMJudgeConfig, OpenAICompatibleTeacherConfig
-from qrdistill.errors import UsageError
+from qrdistill.errors import UnsafeConfigError, UsageError
 from qrdistill.planning.forecast import Forecast
 from qrdistill.planning.projection import Sample, forecasts_of, shares_of
 from qrdistill.progress import SILENT, Progress
@@ -50,7 +50,9 @@ class Pilot:
     """The most that calls without a whole reply may have cost, now."""
     folder: str
     forecasts: tuple[Forecast, ...]
-    """Teachers, judges, and last all of them together."""
+    """Teachers, judges, and last all of them together; without judges and sum where a judge was stopped."""
+    problem: str = ""
+    """Why a judge was stopped, or empty."""
     warnings: tuple[str, ...]
     """Caps that the run will probably reach."""
 
@@ -65,7 +67,7 @@ def run_pilot(run: Run, num_questions: int, *, progress: Progress = SILENT) -> P
 
     Raises:
         UsageError: too few questions for an interval, nothing that is paid, or a teacher that is asked in batches.
-        AuthError, PausedError, ProviderError, UnsafeConfigError: as in the run; what came in before is saved.
+        AuthError, PausedError, ProviderError: as in the run; what came in before is saved.
     """
     _insist_on_sense(run, num_questions)
     tasks = load_tasks(run.config)
@@ -78,10 +80,17 @@ def run_pilot(run: Run, num_questions: int, *, progress: Progress = SILENT) -> P
         run.ledger.add(chosen.values())
         run.ledger.add(requests_of(layout.first(chosen.values())))
         requests = layout.fill(run, chosen, tasks, progress)
-        judged = _judge(run, tasks, drawn, requests, progress)
+        problem = ""
+        judged: Mapping[str, int] = {}
+        try:
+            judged = _judge(run, tasks, drawn, requests, progress)
+        except UnsafeConfigError as fooled:  # what the teachers' part showed is paid and stands
+            problem = str(fooled)
         after = _spent(run)
         pilot = Sample(questions=tuple(chosen), num_of=len(asked), judged=judged)
         forecasts = forecasts_of(shares_of(run, requests), pilot, run.config)
+        if problem:
+            forecasts = tuple(forecast for forecast in forecasts if forecast.stage == "generate")
     return Pilot(
         num_questions=len(chosen),
         num_of=len(asked),
@@ -90,6 +99,7 @@ def run_pilot(run: Run, num_questions: int, *, progress: Progress = SILENT) -> P
         maybe_usd=after.maybe_usd - before.maybe_usd,
         folder=str(run.folder),
         forecasts=forecasts,
+        problem=problem,
         warnings=_warnings(run.config, forecasts),
     )
 
@@ -150,7 +160,7 @@ def _warnings(config: Config, forecasts: Sequence[Forecast]) -> tuple[str, ...]:
     """Caps that lie below what the run may need, the pilot's share included."""
     run_cap, *_ = caps_of(config, "generate")
     stages: tuple[PaidStage, ...] = ("generate", "filter")
-    needs = [(run_cap, forecasts[-1:])]
+    needs = [(run_cap, [part for part in forecasts if not part.stage])]
     needs += [(caps_of(config, stage)[1], [part for part in forecasts if part.stage == stage]) for stage in stages]
     found = []
     for cap, parts in needs:
