@@ -105,7 +105,12 @@ def test_a_fooled_judge_stops_the_run(tmp_path: Path, root: Path) -> None:
         with pytest.raises(UnsafeConfigError, match="planted bad") as caught:
             filter_paths(run)
         assert caught.value.exit_code == 78
+        asked = len(server.accepted)
+        with pytest.raises(UnsafeConfigError, match="planted bad"):
+            filter_paths(run)
+        assert len(server.accepted) == asked, "the same judge again is asked nothing more"
         assert not run.is_done("filter")
+        assert run.ledger.count(FilterDecision) == 0
         run.close()
 
 

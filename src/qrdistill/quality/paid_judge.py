@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from qrdistill.config.endpoints import LLMJudgeConfig
-from qrdistill.quality.controls import CONTROL, Audit, audit, make_controls, num_controls
+from qrdistill.quality.controls import CONTROL, Audit, audit, insist, make_controls, num_controls
 from qrdistill.quality.judge import Work
 from qrdistill.quality.llm_judge import LLMJudge, Material, disagreements, judge_names
 from qrdistill.store import Run
@@ -29,6 +29,8 @@ class PaidJudge:
 
     Raises:
         ConfigError: an address or key variable is not given, or a cap is set and a price is not known.
+        UnsafeConfigError: a model has accepted too many known-bad controls in an earlier process; it is asked nothing more, and
+            what it found is not used.
     """
 
     is_exact = False
@@ -40,6 +42,8 @@ class PaidJudge:
         for judge in config.judges:
             where = f"judge {judge.model!r}"
             require_price(resolve(judge, where=where).price, meter_of(run, "filter"), where=where)
+        for name, found in self._audits(self._known()).items():
+            insist(found, judge=name, max_accepted_frac=config.max_accepted_frac)
 
     async def judge(self, work: Iterable[Work]) -> AsyncIterator[JudgeVerdict]:
         """Judge every path once; see `Judge.judge`. Each model's own verdict comes before the one that counts.
@@ -51,7 +55,7 @@ class PaidJudge:
         paths = [
             Material(id=path.id, question=question_block(question), gold=question.gold, text=path.text) for question, path in work
         ]
-        known = [verdict for verdict in self._run.ledger.iterate(JudgeVerdict) if verdict.judge in self._names]
+        known = self._known()
         controls = make_controls(
             [(path.question, path.gold, path.text) for path in paths],
             **self._missing_controls(len(paths), known),
@@ -66,11 +70,18 @@ class PaidJudge:
         finally:
             self._note(judge.audits)
 
+    def _known(self) -> list[JudgeVerdict]:
+        """What the models found in earlier processes, on paths and on controls."""
+        return [verdict for verdict in self._run.ledger.iterate(JudgeVerdict) if verdict.judge in self._names]
+
+    def _audits(self, known: Sequence[JudgeVerdict]) -> dict[str, Audit]:
+        return {
+            name: audit({verdict.path_id: verdict.decision for verdict in known if verdict.judge == name}) for name in self._names
+        }
+
     def _missing_controls(self, num_paths: int, known: Sequence[JudgeVerdict]) -> dict[str, int]:
         """Controls that every model still has to read, given those it has read in earlier processes."""
-        audits = [
-            audit({verdict.path_id: verdict.decision for verdict in known if verdict.judge == name}) for name in self._names
-        ]
+        audits = self._audits(known).values()
         before = self._run.ledger.count(JudgeVerdict, "judge = ? AND path_id NOT GLOB 'control/*'", (self.name,))
         wanted = num_controls(num_paths + before, self._config.control_frac)
         return {
