@@ -120,7 +120,7 @@ _NO_CLAIM_WORDS = (
     ),
     *("last", "example", "sample", "maybe", "perhaps", "possib", "thought", "figured", "expect", "doubt", "wrong", "incorrect"),
     *("false", "mistak", "erron", "untrue", "tempt", "trap", "might", "may", "could", "would", "some", "people", "many"),
-    *("student", "friend", "least", "less", "worst", "second", "weak"),
+    *("student", "friend", "least", "less", "worst", "second", "weak", "wish"),
 )
 _NOT_ASSERTED = Gated(
     _NO_CLAIM_WORDS,
@@ -130,7 +130,7 @@ _NOT_ASSERTED = Gated(
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:think|say|said|believe|conclude|mean|claim|agree|assume"
     r"|suggest|imply|accept|clear|certain|convinced|confident|positive|sure)\b[^.;:!?\n]{0,30}$"
     r"|(?:\b(?:not|never|cannot|hardly)|n't)[ ](?:\w+[ ]){0,3}(?:true|possible|the[ ]case)\b[^.,;:!?\n]{0,30}$"
-    r"|\bnot[ ](?:the|my|our)[ ]$|\b(?:least|less|worst|second|weakest)[ -]$"
+    r"|\bnot[ ](?:the|my|our)[ ]$|\b(?:least|less|worst|second|weakest)[ -]$|\bwish(?:es|ed)?[ ](?:that[ ])?(?:the[ ]|my[ ])?$"
     r"|\b(?:initial|first|previous|old|draft|original|earlier|former|naive|alternative|other)[ ]$"
     r"|\b(?:no[ ]way|in[ ]no[ ]case|by[ ]no[ ]means|may[ ]seem|might[ ]seem|could[ ]seem|often|commonly|widely"
     r"|sometimes)\b[^.,;:!?\n]{0,40}$"

@@ -4,7 +4,7 @@
 "8, because 8 + 2 = 10"                                8; the equation explains it
 "9 * 2, which is 18"                                   18; the result of the calculation
 "12 eggs left after giving away 4"                     12; a total and where it comes from
-"18 squared", "18 + x", "18 or more", "18 less than"   none; a part of a calculation, a bound
+"18 squared", "18 + x", "18 or more", "18 short of"    none; a part of a calculation, a bound
 =====================================================  =======================================
 """
 
@@ -34,7 +34,8 @@ _TOTAL = re.compile(
 _OPERAND = re.compile(
     r"[$)*]*[ ]?(?:[+*/^\u00d7\u00b7][ ]?[a-z]\b|-[ ]?[b-hj-z](?=[\s.,;)$]*$)"
     r"|\b(?:squared|cubed|doubled|tripled|halved|factorial)\b"
-    r"|(?:mod|modulo|minus|divided[ ]by|multiplied[ ]by|raised[ ]to|choose|(?:less|more|fewer|greater)[ ]than)[ ][$(]?\d)"
+    r"|(?:mod|modulo|minus|divided[ ]by|multiplied[ ]by|raised[ ]to|choose|(?:less|more|fewer|greater)[ ]than"
+    r"|short[ ]of|subtracted[ ]from|taken[ ]from|added[ ]to|over|into)[ ][$(]?\d)"
 )
 _OR_MORE = re.compile(
     r"[$)*%]*(?:[ ](?!or\b|and\b)[A-Za-z]+){0,2}[ ](?:or|and)[ ]"

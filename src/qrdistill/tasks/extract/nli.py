@@ -19,7 +19,8 @@ _FILLER = re.compile(
     r"|[a-e0-4]\)?[ ]?[.):\u2013-](?=[ ])|(?:either|therefore|thus|hence|so|clearly|definitely|certainly|obviously|probably"
     r"|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually|that|this|it|a|an|the|is|of|one[ ]of"
     r"|option|label|relation(?:ship)?|classified[ ]as|best[ ]described[ ]as|an?[ ]example[ ]of|a[ ]case[ ]of|i[ ]think"
-    r"|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|towards?|as|" + ADVERB + r")\b)+",
+    r"|i[ ]believe|i[ ]would[ ]say|considered|labell?ed[ ]as|labell?ed|there[ ]is|it's|towards?|as|clear|plain|direct"
+    r"|outright|simple|" + ADVERB + r")\b)+",
     re.IGNORECASE,
 )
 _LABELS = {

@@ -47,7 +47,7 @@ _OPEN = re.compile(
     r"|this|that|would)\b)"
     r"|\b(?:not|n't)[ ](?:\w+[ ])?(?:certain|sure|convinced|confident|positive)\b|\b(?:no[ ]way|in[ ]no[ ]case"
     r"|by[ ]no[ ]means)\b"
-    r"|\b(?:worst|weakest|poorest|(?:least|less)[ ]\w+|second[ -]best)[ ](?:answer|choice|option|guess|pick)\b",
+    r"|\b(?:worst|weakest|poorest|(?:least|less)[ ]\w+|second[ -]best)[ ](?:answer|choice|option|guess|pick)\b|\bdistractors?\b",
     re.IGNORECASE,
 )
 _LINK = re.compile(

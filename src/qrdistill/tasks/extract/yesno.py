@@ -18,7 +18,7 @@ _FILLER = re.compile(
     r"(?:[\s:,*`\"'(\[{$>\u2026]|\\[(\[]|\\(?:boxed|fbox|text|textbf|mathbf|mathrm|textit|emph|bf)\b[ ]?\{?"
     r"|(?:no[ ]doubt(?:[ ]about[ ]it)?|without[ ](?:a[ ])?doubt|undoubtedly|therefore|thus|hence|so|clearly|definitely"
     r"|certainly|obviously|surely|probably|likely|most[ ]likely|simply|just|indeed|none[ ]other[ ]than|given[ ]by|actually"
-    r"|now|then|that|a|an|the|is|again|a[ ](?:resounding|definite|clear|firm|simple|strong|qualified)|resounding|definite"
+    r"|now|then|that|a|an|the|is|again|resounding|definite|clear|simple|strong|qualified|hard|solid"
     r"|firm|most[ ]certainly|almost[ ]certainly|i[ ]think|i[ ]believe|i[ ]would[ ]say|i'd[ ]say|in[ ]fact|of[ ]course|still"
     r"|also|it's|it[ ]is|generally|technically|" + ADVERB + r")\b)+",
     re.IGNORECASE,
@@ -182,7 +182,8 @@ def _fits(text: str, statement: Statement, stop: int, said: str) -> bool:
     if statement.source in {"lead", "line"}:
         return bool(
             re.match(
-                r"[\s*_`\"')$}]*(?:$|[.,;:!(\u2014\u2013-]|\[\d)|[ ](?:indeed|of[ ]course|it|they|he|she|you|we|i|there|this)\b",
+                r"[\s*_`\"')$}\]]*(?:$|[.,;:!(\u2014\u2013-]|\[\d)"
+                r"|[ ](?:indeed|of[ ]course|it|they|he|she|you|we|i|there|this)\b",
                 rest,
                 re.IGNORECASE,
             )
