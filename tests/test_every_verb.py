@@ -85,6 +85,36 @@ def test_every_verb_s_error_is_one_object_with_its_exit_code(
     assert os.listdir() == []
 
 
+NOT_THERE = {
+    **dict.fromkeys(("run", "generate", "study"), "gone.yaml -o runs/gone"),
+    **dict.fromkeys(("filter", "train", "evaluate", "report", "regrade", "check", "show"), "gone"),
+    "explain": "gone q1",
+    "ls": "gone",
+    "export": "gone messages",
+    "import": "gone.jsonl -o imported",
+    "chat": "gone 'What is 6 times 7?'",
+    "schema": "--gone",
+    "doctor": "gone.yaml",
+}
+"""What each verb is given that does not exist: a recipe, a run folder, a file, a list, an option."""
+
+
+@pytest.mark.parametrize("command", [*(f"{verb} {given}" for verb, given in NOT_THERE.items()), "gone", "shw gone"])
+def test_what_is_not_there_is_named_in_one_sentence_and_nothing_is_written(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(NOT_THERE) == set(typer.main.get_command(app).commands), "a verb is missing here"  # type: ignore[attr-defined]
+    monkeypatch.chdir(tmp_path)
+    code = run_app(shlex.split(command))
+    printed = capsys.readouterr()
+    assert code == (65 if command.startswith("import") else 2)
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "gone" in printed.err or "'shw'" in printed.err
+    assert "Value error" not in printed.err
+    assert os.listdir() == []
+
+
 def commands_in(sentence: str) -> list[str]:
     """The commands a next step names that can be typed as they are."""
     found = [part.strip().removeprefix("qrdistill ") for part in re.findall(r"qrdistill [^;:]+", sentence)]

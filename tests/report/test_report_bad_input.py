@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import qrdistill
 from qrdistill.cli.main import run_app
 from qrdistill.report import write_report
 from qrdistill.store import Run
@@ -107,6 +108,27 @@ def test_an_unfinished_run_says_what_is_missing_and_what_comes_next(tmp_path: Pa
     assert "Filter funnel" in page
     for absent in ("No scores yet", "No routing decisions yet", "No training metrics yet"):
         assert absent in page
+
+
+@pytest.mark.parametrize("name", ["blocks.html.j2", "report.css"])
+def test_a_damaged_installation_leaves_the_earlier_report_alone(name: str, tmp_path: Path) -> None:
+    run = build_run(tmp_path / "run", until="filter")
+    page = write_report([run]).read_bytes()
+    run.close()
+    source = Path(qrdistill.__file__).parents[1]
+    shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    template = tmp_path / "source" / "qrdistill" / "report" / "templates" / name
+    template.write_text("{% macro cut off") if name.endswith("j2") else template.unlink()
+    command = [sys.executable, "-m", "qrdistill", "report", str(run.folder), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "source")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    found = json.loads(done.stdout)
+    assert done.returncode == found["exit_code"] == 70
+    assert "crash.txt" in found["error"]
+    assert "\n" not in found["error"]
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in (run.folder / "crash.txt").read_text()
+    assert (run.folder / "report.html").read_bytes() == page
 
 
 def opened(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

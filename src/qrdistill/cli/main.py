@@ -94,7 +94,7 @@ def run_app(arguments: list[str]) -> int:
         )
     except Exception as error:  # the one broad except: an unknown bug gets a short message and a traceback in a file
         if isinstance(error, _USAGE_ERROR):
-            message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+            message = error.format_message().replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
             return session.error(f"{message} (see qrdistill --help)", 2) if message else 2  # "" when help was shown
         return _bug(session, error)
     finally:

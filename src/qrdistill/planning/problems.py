@@ -184,6 +184,8 @@ def _task_problems(config: Config, *, is_drawn: bool) -> list[QRDistillError]:
 
 def _missing_packages(config: Config, stages: Sequence[Stage]) -> list[QRDistillError]:
     needed: dict[str, list[str]] = {}
+    if config.runtime.engine == "ray" and {"generate", "filter"} & set(stages):
+        needed["ray"] = ["ray"]
     if "train" in stages or "evaluate" in stages:
         needed["train"] = ["torch", "transformers", "safetensors", "jaxtyping"]
         if any(isinstance(student.adapter, LoraConfig) for student in config.students):
