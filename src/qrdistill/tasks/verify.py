@@ -27,7 +27,7 @@ from qrdistill.tasks.extract.options import Options
 from qrdistill.tasks.extract.records import Refusal
 from qrdistill.types import AnswerKind, Verdict
 
-GRADER_VERSION = "7"
+GRADER_VERSION = "8"
 """Changes whenever any rule of extraction or comparison changes; saved with every verdict."""
 
 Choices = Sequence[tuple[str, str]] | None

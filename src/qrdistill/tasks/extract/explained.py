@@ -20,6 +20,7 @@ _REMARK = (
 )
 _EXPLAINED = re.compile(rf"[^=\d\n]*{_NUMBER}(?P<reason>{_REASON})[^=\n]*=")
 _CHECKED = re.compile(rf"[^=\w\n]*{_NUMBER}(?P<reason>{_REASON}|{_REMARK})[^=\n]*=")
+_ARROW = re.compile(rf"[^=\w\n]*{_NUMBER}(?P<reason>[ ]?(?:=>|->|\u2192|\u21d2))")
 _CALCULATION = re.compile(
     r"(?:[$(]?\d[\d.,]*%?[ ]?(?:[-+*/x\u00d7\u00f7^]|times|plus|minus|divided[ ]by|multiplied[ ]by|of)[ ]?[$(]?\d[^.=;\n]{0,40}?"
     r"|(?![$(]?\d)(?:the|a)[ ](?:sum|total|product|difference|quotient|ratio|number)[ ]of[ ][^.=;\n]{1,60}?)"
@@ -35,7 +36,7 @@ _OPERAND = re.compile(
     r"[$)*]*[ ]?(?:[+*/^\u00d7\u00b7][ ]?[a-z]\b|-[ ]?[b-hj-z](?=[\s.,;)$]*$)"
     r"|\b(?:squared|cubed|doubled|tripled|halved|factorial)\b"
     r"|(?:mod|modulo|minus|divided[ ]by|multiplied[ ]by|raised[ ]to|choose|(?:less|more|fewer|greater)[ ]than"
-    r"|short[ ]of|subtracted[ ]from|taken[ ]from|added[ ]to|over|into)[ ][$(]?\d)"
+    r"|short[ ]of|subtracted[ ]from|taken[ ]from|added[ ]to|over|into|remainder)[ ][$(]?\d)"
 )
 _OR_MORE = re.compile(
     r"[$)*%]*(?:[ ](?!or\b|and\b)[A-Za-z]+){0,2}[ ](?:or|and)[ ]"
@@ -51,7 +52,7 @@ def before_explanation(text: str, start: int, end: int, is_announced: bool) -> i
 
     Behind a number that is announced as the answer a remark is one too, but no conclusion: "3 each, so 3 * 4 = 12" says 12.
     """
-    found = _CHECKED.match(text, start, end) if is_announced else None
+    found = (_CHECKED.match(text, start, end) or _ARROW.match(text, start, end)) if is_announced else None
     found = found or _EXPLAINED.match(text, start, end)
     return found.start("reason") if found else end
 
