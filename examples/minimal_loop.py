@@ -13,6 +13,7 @@ import torch
 
 from qrdistill import Run
 from qrdistill.routing.encoder import encode
+from qrdistill.routing.objective import within_share
 from qrdistill.routing.policies import make_policy
 from qrdistill.routing.policy import Setting, step_generator
 from qrdistill.students import Student
@@ -59,9 +60,8 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
     groups = sorted({(path.path.style, family(q.question)) for q in [*pool, *probes] for path in q.paths})
     texts = {q.question.id: q.prompt for q in pool} | {path.path.id: path.path.text for q in pool for path in q.paths}
     code = dict(zip(texts, encode(list(texts.values()), policy.encoder, run.folder / "cache"), strict=True))
-    start = min(policy.budget * len(pool) / sum(len(q.paths) for q in pool), 1.0)
     width = len(next(iter(code.values())))
-    router = make_policy(policy, Setting(students=names, seed=seed, embed_dim=width, start_prob=start)).router
+    router = make_policy(policy, Setting(students=names, seed=seed, embed_dim=width)).router
     router_optimizer = torch.optim.AdamW(router.parameters(), lr=policy.learning_rate, weight_decay=0.0)
     weights = [[weight for _, weight in student.trainable()] for student in students]
     optimizers = [torch.optim.AdamW(each, weight_decay=training.weight_decay) for each in weights]
@@ -79,6 +79,10 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
         if is_evidence:
             value[student, group] += torch.tensor([values > 0, right == values > 0, values, right], dtype=torch.float)
 
+    def pooled(odds, part):
+        is_same = torch.tensor([[float(one[part] == other[part]) for one in groups] for other in groups])
+        return (odds.nan_to_num() @ is_same) / ((~odds.isnan()).float() @ is_same)
+
     for step in range(num_steps):
         progress, (epoch, place) = step / num_steps, divmod(step, per_epoch)
         order = torch.randperm(len(pool), generator=step_generator(seed, "order", epoch)).tolist()
@@ -93,8 +97,9 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
             shown *= 0.95
             value *= policy.utility.decay
         turn = torch.randperm(len(probes), generator=step_generator(seed, "probe", 0)).tolist()
-        first = step // policy.probe_steps * policy.probe_questions
-        for number in range(first, first + policy.probe_questions) if step % policy.probe_steps == 0 else ():
+        count = policy.probe_questions if step else min(policy.first_probe_questions, len(probes))
+        first = policy.first_probe_questions + (step // policy.probe_steps - 1) * count if step else 0
+        for number in range(first, first + count) if step % policy.probe_steps == 0 else ():
             probe = probes[turn[number % len(turn)]]
             for index, student, path in ((i, s, path) for path in probe.paths for i, s in enumerate(students)):
                 with torch.no_grad():
@@ -105,16 +110,21 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
         seen, right, tokens, right_tokens = value.unbind(dim=2)
         prior = ((right_tokens + 0.5) / (tokens + 1.0)) ** (tokens / seen.clamp(min=1e-6))
         rate = (right + policy.utility.prior_strength * prior) / (seen + policy.utility.prior_strength)
-        utility = torch.where(seen > 0, rate, torch.nan)[:, group].T
+        odds = torch.where(seen > 0, rate.clamp(1e-3, 1 - 1e-3).logit(), torch.nan)
+        general = pooled(odds, 1)
+        general = general + pooled(odds - general, 0)
+        trust = seen / (seen + policy.utility.pooling).clamp(min=1e-6)
+        utility = torch.sigmoid(general + trust * (odds - general))[:, group].T
         mean = torch.where(shown[..., :1] > 1e-6, shown[..., 1:] / shown[..., :1].clamp(min=1e-6), torch.nan)
         length = torch.tensor([[float(len(tokens.response_ids)) for tokens in path.tokens] for path in paths]).log()
         known = torch.stack([length, quality[:, None].expand_as(length), utility], dim=-1)
         state = zscore(torch.cat([mean[:, group].transpose(0, 1), known], dim=-1), question).nan_to_num().clamp(-3, 3)
 
-        # 3. gates: p = (1 - eps) sigmoid(a / tau) + eps rho0, drawn before anybody reads
+        # 3. gates: p = (1 - eps) sigmoid(a / tau + c) + eps rho0, drawn before anybody reads
         target = (policy.budget / torch.bincount(question)[question].float()).clamp(max=1.0)
         logit = router(torch.stack([code[q.id] for q in owner]), torch.stack([code[path.path.id] for path in paths]), state)
-        prob = (1 - policy.epsilon) * torch.sigmoid(logit / policy.temperature) + policy.epsilon * target[:, None]
+        share = within_share(logit / policy.temperature, target, question)
+        prob = (1 - policy.epsilon) * share + policy.epsilon * target[:, None]
         drawn_from = target[:, None].expand_as(prob) if progress < policy.warmup_frac else prob.detach()
         gate = torch.rand(prob.shape, generator=step_generator(seed, "gates", step)) < drawn_from
         history.append({(path.path.id, name): bool(gate[p, i]) for p, path in enumerate(paths) for i, name in enumerate(names)})
@@ -173,7 +183,7 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
                 torch.nn.utils.clip_grad_norm_(each, training.max_grad_norm)
                 optimizer.step()
 
-        # 8. what was seen becomes evidence; the router steps on - mean(A p) + c mean(a^2), the budget on its sign
+        # 8. what was seen becomes evidence; the router steps on - mean(A p) + c mean(a^2)
         for index, p in ((i, p) for i, view in enumerate(views) for p in view):
             witness(index, paths[p], owner[p], views[index][p][2], is_evidence=epoch == 0)
         advantage = zscore(utility, question)
@@ -182,7 +192,6 @@ def train_flat(run: Run) -> tuple[list[Student], list[dict]]:
         (policy.weight_penalty * logit.square().mean() - gain).backward()
         torch.nn.utils.clip_grad_norm_(router.parameters(), 1.0)
         router_optimizer.step()
-        router.bias_S += policy.bias_step * torch.sign(target.mean() - prob.detach().mean(dim=0))
     return students, history
 
 

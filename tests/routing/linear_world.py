@@ -62,7 +62,7 @@ class World:
         self.sketches = [GradientSketch(hidden_dim=VIEW, vocabulary=LABELS, dim=16, top_tokens=4, seed=seed) for seed in range(2)]
         self.policy = QRDistillPolicy(
             QRDistillPolicyConfig(budget=1, hidden=16, warmup_frac=0.2, learning_rate=1e-2, epsilon=0.05),
-            Setting(students=("a", "b"), embed_dim=8, seed=self.seed, start_prob=0.2),
+            Setting(students=("a", "b"), embed_dim=8, seed=self.seed),
         )
 
     # --- data ------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-"""The router's gradient is the exact gradient of the expected utility, and its controller holds the budget."""
+"""The router's gradient is the exact gradient of the expected utility, and its gates keep the budget."""
 
+import math
 from itertools import product
 
 import pytest
@@ -9,7 +10,7 @@ from qrdistill.config.method import QRDistillPolicyConfig, RandomPolicyConfig
 from qrdistill.routing.features import FEATURES, standardise_within
 from qrdistill.routing.fixed import RandomPolicy
 from qrdistill.routing.learned import QRDistillPolicy
-from qrdistill.routing.objective import budget_bias_step, router_loss
+from qrdistill.routing.objective import router_loss, within_share
 from qrdistill.routing.policy import Evidence, Setting, StepView, budget_share
 
 
@@ -98,21 +99,52 @@ def test_gates_follow_a_planted_utility_per_student():
     assert prob[4, 1] > 0.8
 
 
-def test_budget_bias_equalises_loads_whatever_the_size_of_the_utilities():
-    """One student's utilities times ten: both loads within 0.03 of rho0 after 200 steps."""
-    mine = policy(budget=3.0)
-    loads = []
-    for step in range(200):
+def test_every_question_keeps_its_budget_however_fast_the_router_learns():
+    """Utilities of one student times ten, lr 0.1: at every step each question's gate probabilities sum to its budget."""
+    mine = policy(budget=2.0, learning_rate=0.1)
+    for step in range(60):
         seen = view(seed=step, step=step)
         utility = torch.randn(24, 2, generator=torch.Generator().manual_seed(step)) * torch.tensor([1.0, 10.0])
         mine.learn(seen, showing(utility))
-        loads.append(mine.route(seen).prob_PS.mean(dim=0))
-    assert (torch.stack(loads[-20:]).mean(dim=0) - 0.5).abs().max() < 0.03
+        prob = mine.route(seen).prob_PS.reshape(4, 6, 2)
+        assert torch.allclose(prob.sum(dim=1), torch.full((4, 2), 2.0), atol=1e-4)
+    assert prob.std() > 0.05, "the router has not learned anything, so its budget was easily kept"
 
 
-def test_bias_moves_against_the_load():
-    bias = budget_bias_step(torch.zeros(2), torch.tensor([[0.9, 0.1]] * 3), torch.full((3,), 0.5), step=0.01)
-    assert torch.allclose(bias, torch.tensor([-0.01, 0.01]))
+@pytest.mark.parametrize("budget", [0.5, 2.0, 6.0])
+def test_the_shift_of_a_question_is_the_root_of_its_budget(budget):
+    logits = 4 * torch.randn(9, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    question = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2])
+    mine = within_share(logits, budget_share(question, budget), question)
+    for number, student in product(range(3), range(2)):
+        block = logits[question == number, student].tolist()
+        if budget >= len(block):
+            assert (mine[question == number, student] == 1).all()
+            continue
+        low, high = -60.0, 60.0
+        while high - low > 1e-12:
+            middle = (low + high) / 2
+            open_paths = sum(1 / (1 + math.exp(-value - middle)) for value in block)
+            low, high = (middle, high) if open_paths < budget else (low, middle)
+        wanted = [1 / (1 + math.exp(-value - low)) for value in block]
+        assert mine[question == number, student].tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_gradient_counts_what_other_paths_of_the_question_lose():
+    """Finite differences of the whole function, whose shift is solved anew."""
+    logits = torch.randn(5, 1, generator=torch.Generator().manual_seed(6), dtype=torch.float64, requires_grad=True)
+    question, advantage = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([[1.0], [-0.5], [0.2], [0.7], [-0.7]], dtype=torch.float64)
+
+    def gain(value):
+        return (within_share(value, torch.tensor([0.4, 0.4, 0.4, 0.6, 0.6]), question) * advantage).sum()
+
+    gain(logits).backward()
+    for row in range(5):
+        step = torch.zeros(5, 1, dtype=torch.float64)
+        step[row] = 1e-5
+        numeric = (gain(logits.detach() + step) - gain(logits.detach() - step)) / 2e-5
+        assert float(logits.grad[row]) == pytest.approx(float(numeric), abs=1e-6)
+    assert float(logits.grad[:3].sum()) == pytest.approx(0, abs=1e-9)
 
 
 def test_random_subsets_have_the_budget_and_are_fresh():

@@ -1,5 +1,7 @@
 """Utilities rank paths by held-out evidence; sketches have the geometry of the real gradient."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -139,3 +141,59 @@ def test_a_value_that_was_worked_out_silently_counts_where_it_first_appears():
 def test_an_answer_nobody_worked_out_in_the_text_counts_at_its_place():
     assert spans_of("What is 30 - 4 - 5?", "The answer is 21.", "21") == ["21"]
     assert spans_of("Which one?", "It has 3 sides. The answer is B.", "B") == ["B"]
+
+
+def pooled_world(pooling: float) -> tuple[ValueUtility, list[tuple[str, str]]]:
+    groups = [(style, family) for style in ("good", "bad") for family in ("rich", "poor", "other")]
+    return ValueUtility(ValueUtilityConfig(pooling=pooling, decay=1.0), num_students=1, groups=groups), groups
+
+
+def shown(style: str, family: str, right: Sequence[bool]) -> Seen:
+    count = len(right)
+    ones = torch.ones(count)
+    state = PathState(
+        nll_P=ones,
+        rank_P=ones,
+        brier_P=ones,
+        num_tokens_P=ones,
+        value_right_P=torch.tensor([float(is_right) for is_right in right]),
+        value_tokens_P=ones,
+    )
+    names = tuple(map(str, range(count)))
+    return Seen(styles=(style,) * count, families=(family,) * count, path_ids=names, states=[state])
+
+
+def test_a_style_seen_twice_in_a_family_is_judged_by_its_other_families():
+    """Plant: `good` is right in 90% of 40 paths of two families, `bad` in 10%; in the third, two paths each say the opposite."""
+    ranks = {}
+    for pooling in (0.0, 20.0):
+        utility, _ = pooled_world(pooling)
+        for family in ("rich", "other"):
+            utility.witness(shown("good", family, [True] * 36 + [False] * 4))
+            utility.witness(shown("bad", family, [True] * 4 + [False] * 36))
+        utility.witness(shown("good", "poor", [False, False]))
+        utility.witness(shown("bad", "poor", [True, True]))
+        good, bad = utility.expect(("good", "bad"), ("poor", "poor"))[:, 0].tolist()
+        ranks[pooling] = good > bad
+    assert ranks == {0.0: False, 20.0: True}
+
+
+def test_much_evidence_in_a_family_stands_against_all_others():
+    utility, _ = pooled_world(20.0)
+    for family in ("rich", "other"):
+        utility.witness(shown("good", family, [True] * 36 + [False] * 4))
+        utility.witness(shown("bad", family, [True] * 4 + [False] * 36))
+    utility.witness(shown("good", "poor", [False] * 300))
+    utility.witness(shown("bad", "poor", [True] * 300))
+    good, bad = utility.expect(("good", "bad"), ("poor", "poor"))[:, 0].tolist()
+    assert bad > good + 0.3
+
+
+def test_with_one_family_pooling_changes_nothing():
+    rates = []
+    for pooling in (0.0, 20.0):
+        utility = ValueUtility(ValueUtilityConfig(pooling=pooling), num_students=1, groups=[("good", "rich"), ("bad", "rich")])
+        utility.witness(shown("good", "rich", [True, False, True]))
+        utility.witness(shown("bad", "rich", [False]))
+        rates.append(utility.rates())
+    assert torch.allclose(rates[0], rates[1])

@@ -41,7 +41,7 @@ def test_seeds_weigh_alike():
 def test_the_compute_factor_counts_shared_paths_and_probes():
     config = toy_recipe(
         generate={"styles": ["cot", "tot", "fact", "vanilla"]},
-        method__policy={"kind": "qrdistill", "budget": 2, "probe_steps": 4, "probe_questions": 1},
+        method__policy={"kind": "qrdistill", "budget": 2, "probe_steps": 4, "probe_questions": 1, "first_probe_questions": 1},
         method__peers={"weight": 0.2, "warmup_frac": 0.25, "max_paths": 1},
         training={"questions_per_step": 1},
     )
@@ -52,6 +52,10 @@ def test_the_compute_factor_counts_shared_paths_and_probes():
     assert compute_factor(alone) == pytest.approx(1 + (4 / 4 / 3) / 2)
     plain = VARIANTS["random"].apply(config)
     assert compute_factor(plain) == 1.0
+    policy = config.method.policy.model_copy(update={"first_probe_questions": 7})
+    informed = alone.model_copy(update={"method": alone.method.model_copy(update={"policy": policy})})
+    steps = config.questions.num_train * len(config.questions.tasks) * config.training.epochs
+    assert compute_factor(informed) == pytest.approx(1 + (4 / 4 / 3 + 6 * 4 / 3 / steps) / 2)
 
 
 def test_the_factor_is_about_what_a_training_reads(tmp_path, monkeypatch):

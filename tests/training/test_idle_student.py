@@ -47,7 +47,7 @@ def test_a_student_without_paths_stays_as_it_is(toy_run, num_steps):
         method__peers={"weight": 0.0},
     )
     trainer = build_trainer(run, load_team(run.config), None)
-    setting = Setting(students=("llama", "gemma3"), seed=1, embed_dim=0, start_prob=0.5)
+    setting = Setting(students=("llama", "gemma3"), seed=1, embed_dim=0)
     policies = {
         "all": make_policy(AllPolicyConfig(), setting),
         "one": make_policy(ByStylePolicyConfig(table={"cot": ("llama",)}), setting),

@@ -8,6 +8,7 @@ from qrdistill.routing.utility import UTILITIES
 from qrdistill.tasks import Grade, load_tasks
 from qrdistill.training.answers import opening, try_styles
 from qrdistill.training.pool import step_work
+from qrdistill.training.probes import probe
 from qrdistill.training.reference import losses_per_token, reference_losses
 from qrdistill.training.team import load_team
 from qrdistill.training.trainer import build_trainer
@@ -81,3 +82,19 @@ def test_an_opening_sets_the_style_and_never_holds_a_whole_path():
     assert opening("one two three four", 2) == "one two "
     assert opening("one two", 4) == "one"
     assert opening("a\nb c", 1) == "a\n"
+
+
+def test_the_first_probe_looks_at_more_questions_and_later_ones_go_on_from_there(toy_run, monkeypatch):
+    run = toy_run(method__policy=policy("value", probe_questions=1, first_probe_questions=3))
+    trainer = build_trainer(run, load_team(run.config), None)
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(trainer.method.utility, "witness", lambda shown: seen.append(shown.path_ids))
+    owner = {path.path.id: question.question.id for question in trainer.probe_pool for path in question.paths}
+    for step in range(3):
+        trainer.step = step
+        probe(trainer)
+    trainer.team.close()
+    first, *later = [{owner[path_id] for path_id in ids} for ids in seen]
+    assert len(first) == min(3, len(trainer.probe_pool))
+    assert [len(questions) for questions in later] == [1, 1]
+    assert len(trainer.probe_pool) < 4 or not first & later[0]

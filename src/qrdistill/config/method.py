@@ -43,10 +43,12 @@ class ValueUtilityConfig(_Model):
     """
 
     kind: Literal["value"] = "value"
-    decay: Fraction = 0.95
+    decay: Fraction = 0.99
     """Forgetting per optimizer step: old evidence fades as the student learns."""
     prior_strength: float = Field(8.0, gt=0)
     """Paths' worth of weight on the estimate from single tokens (see `qrdistill.routing.utility`)."""
+    pooling: float = Field(20.0, ge=0)
+    """Paths' worth of weight on what a style is worth in general, over all task families."""
 
 
 class AlignUtilityConfig(_Model):
@@ -133,6 +135,8 @@ class _Watching(_Model):
     """Every so many steps the students are probed on validation questions."""
     probe_questions: int = Field(2, ge=1)
     """Validation questions per probe (in rotation)."""
+    first_probe_questions: int = Field(2, ge=1)
+    """Validation questions of the probe before the first step, when nothing is known yet."""
 
 
 class ReliabilityConfig(_Model):
@@ -151,17 +155,15 @@ class _Router(_Watching):
     """Settings of the trained router."""
 
     budget: float = Field(3.0, gt=0)
-    """Paths per question and student the budget controller aims at (rho0 = budget / paths of the question)."""
+    """Paths per question and student, in expectation (rho0 = budget / paths of the question, at most 1)."""
     temperature: float = Field(1.0, gt=0)
     epsilon: Fraction = 0.1
-    """Exploration: p = (1 - epsilon) sigmoid(a / temperature) + epsilon rho0."""
+    """Exploration: p = (1 - epsilon) sigmoid(a / temperature + c) + epsilon rho0; c holds the question's budget."""
     learning_rate: float = Field(1e-2, gt=0)
     """Peak learning rate of the router's own AdamW."""
     hidden: int = Field(64, ge=4)
     weight_penalty: float = Field(1e-3, ge=0)
     """Penalty on squared gate logits, keeps gates away from saturation."""
-    bias_step: float = Field(0.01, ge=0)
-    """Step of the budget bias b_s, outside the gradient."""
     warmup_frac: Fraction = 0.1
     """Share of the steps with p = rho0 (random subsets) while the router only learns."""
     encoder: EncoderConfig = PackageEncoderConfig()

@@ -23,6 +23,7 @@ FEATURES: tuple[FeatureName, ...] = (
     "quality",
     "utility",
 )
+UTILITY = FEATURES.index("utility")
 NUM_MEASURED = 4
 """Features that come from forward passes; the others are known beforehand."""
 """Names of the F features, in order. `utility` is the running utility of the path (0 where it is not known yet)."""

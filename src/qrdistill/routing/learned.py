@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qrdistill.config import content_hash
 from qrdistill.config.method import FrozenRouterPolicyConfig, QRDistillPolicyConfig
 from qrdistill.routing.features import FEATURES, standardise_within
-from qrdistill.routing.objective import budget_bias_step, router_loss
+from qrdistill.routing.objective import router_loss, within_share
 from qrdistill.routing.policy import Evidence, Routing, Setting, StepView, budget_share, step_generator
 from qrdistill.routing.reliability import trusted
 from qrdistill.routing.router import Router
@@ -20,7 +20,8 @@ from qrdistill.routing.router import Router
 class QRDistillPolicy:
     """The trained router with independent Bernoulli gates (METHOD section 4).
 
-    ``p = (1 - eps) sigmoid(a / tau) + eps rho0``, ``g ~ Bernoulli(p)``. While fewer than `warmup_frac` of the steps are done,
+    ``p = (1 - eps) sigmoid(a / tau + c) + eps rho0``, ``g ~ Bernoulli(p)``, c such that a question's gates
+    have mean rho0 (`within_share`). While fewer than `warmup_frac` of the steps are done,
     p = rho0 and the router only learns.
     """
 
@@ -34,7 +35,6 @@ class QRDistillPolicy:
             num_features=len(FEATURES),
             num_students=len(setting.students),
             hidden=config.hidden,
-            start_prob=setting.start_prob,
             seed=int(content_hash([setting.seed, "router"]), 16) % 2**62,
         )
         self.students = setting.students
@@ -53,7 +53,7 @@ class QRDistillPolicy:
             return Routing(prob_PS=prob_PS, gate_PS=uniform_PS < prob_PS)
 
     def learn(self, view: StepView, evidence: Evidence) -> dict[str, float]:
-        """One AdamW step on the router loss, then one step of the budget controller."""
+        """One AdamW step on the router loss."""
         logit_PS = self._logits(view)
         prob_PS = self._probabilities(logit_PS, view)
         advantage_PS = standardise_within(evidence.utility_PS, view.question_of_P)
@@ -62,8 +62,6 @@ class QRDistillPolicy:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.router.parameters(), 1.0)
         self.optimizer.step()
-        target_P = budget_share(view.question_of_P, self.config.budget)
-        self.router.bias_S = budget_bias_step(self.router.bias_S, prob_PS.detach(), target_P, step=self.config.bias_step)
         metrics = {"loss/router": float(loss.detach())}
         if self.config.reliability.is_on:
             trust = zip(self.students, self.kappa_S.tolist(), strict=True)
@@ -100,6 +98,6 @@ class QRDistillPolicy:
         return logits
 
     def _probabilities(self, logit_PS: Tensor, view: StepView) -> Tensor:
-        share_P1 = budget_share(view.question_of_P, self.config.budget)[:, None]
-        epsilon = self.config.epsilon
-        return (1 - epsilon) * torch.sigmoid(logit_PS / self.config.temperature) + epsilon * share_P1
+        share_P, epsilon = budget_share(view.question_of_P, self.config.budget), self.config.epsilon
+        prob_PS = within_share(logit_PS / self.config.temperature, share_P, view.question_of_P)
+        return (1 - epsilon) * prob_PS + epsilon * share_P[:, None]

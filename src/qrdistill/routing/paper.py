@@ -5,13 +5,14 @@ Shapes: P paths, S students, E embedding width.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from qrdistill.config import content_hash
 from qrdistill.config.method import PaperPolicyConfig, ReleasedPolicyConfig
 from qrdistill.routing.policy import Evidence, Routing, Setting, StepView, step_generator
-from qrdistill.routing.router import logit
 
 
 class PathRouter(nn.Module):
@@ -26,7 +27,7 @@ class PathRouter(nn.Module):
             self.inner.weight.normal_(0, 1.0, generator=generator)
             self.inner.bias.zero_()
             self.outer.weight.normal_(0, 0.1 * hidden**-0.5, generator=generator)
-            self.outer.bias.fill_(logit(start_prob))
+            self.outer.bias.fill_(_logit(start_prob))
 
     def forward(self, path_PE: Tensor) -> Tensor:
         """Gate logits a [P, S]."""
@@ -143,3 +144,9 @@ class ReleasedPolicy:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore it."""
         self.router.load_state_dict({k.removeprefix("router/"): v for k, v in state.items() if k.startswith("router/")})
+
+
+def _logit(prob: float) -> float:
+    """Inverse sigmoid, within [-4, 4] so that "everything" and "nothing" still have a gradient."""
+    prob = min(max(prob, 1e-6), 1 - 1e-6)
+    return max(-4.0, min(4.0, math.log(prob / (1 - prob))))

@@ -63,8 +63,6 @@ class Setting:
     students: tuple[str, ...]
     seed: int
     embed_dim: int = 0
-    start_prob: float = 0.5
-    """Gate probability before anything is learned."""
 
 
 class Policy(Protocol):

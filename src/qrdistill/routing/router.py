@@ -5,29 +5,24 @@ Shapes: P paths, S students, E embedding width, F learning-state features.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from qrdistill.routing.features import UTILITY
+
 
 class Router(nn.Module):
-    """``a_ps = MLP([Enc(Q); Enc(R)])_s + v_s . u_ps + b_s`` (METHOD section 4, "Gate").
-
-    `b_s` is a buffer, moved by the budget controller outside the gradient.
+    """``a_ps = MLP([Enc(Q); Enc(R)])_s + v_s . u_ps`` (METHOD section 4, "Gate"; its b_s is solved for, see `within_share`).
 
     Args:
         embed_dim: E of one text; the router sees question and path.
         num_features: F.
         num_students: S.
         hidden: width of the hidden layer.
-        start_prob: gate probability before anything is learned.
         seed: initialisation.
     """
 
-    def __init__(
-        self, *, embed_dim: int, num_features: int, num_students: int, hidden: int, start_prob: float, seed: int
-    ) -> None:
+    def __init__(self, *, embed_dim: int, num_features: int, num_students: int, hidden: int, seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.norm = nn.LayerNorm(2 * embed_dim, elementwise_affine=False)
@@ -37,20 +32,13 @@ class Router(nn.Module):
         with torch.no_grad():
             self.inner.weight.normal_(0, (2 * embed_dim) ** -0.5, generator=generator)
             self.inner.bias.zero_()
-            # Small, not zero: every parameter has a gradient from the first step, and gates start near start_prob.
+            # Small, not zero: every parameter has a gradient from the first step.
             self.outer.weight.normal_(0, 0.1 * hidden**-0.5, generator=generator)
             self.outer.bias.zero_()
             self.state_weight_SF.normal_(0, 0.01, generator=generator)
-        self.bias_S: Tensor
-        self.register_buffer("bias_S", torch.full((num_students,), logit(start_prob)))
+            self.state_weight_SF[:, UTILITY] = 1.0  # it starts from what is known of a path's like; texts refine that
 
     def forward(self, question_PE: Tensor, path_PE: Tensor, state_PSF: Tensor) -> Tensor:
         """Gate logits a [P, S]."""
         text_PS: Tensor = self.outer(nn.functional.gelu(self.inner(self.norm(torch.cat([question_PE, path_PE], dim=-1)))))
-        return text_PS + (self.state_weight_SF * state_PSF).sum(dim=-1) + self.bias_S
-
-
-def logit(prob: float) -> float:
-    """Inverse sigmoid, clamped to [-4, 4] so that a budget of "everything" still leaves a gradient."""
-    prob = min(max(prob, 1e-6), 1 - 1e-6)
-    return max(-4.0, min(4.0, math.log(prob / (1 - prob))))
+        return text_PS + (self.state_weight_SF * state_PSF).sum(dim=-1)

@@ -33,8 +33,12 @@ class ValueUtility:
     with share = right tokens / tokens and n = tokens per path: early on, whole paths are hardly ever right, but the share of
     right tokens to the power of their number already tells styles apart; later the counted paths take over.
 
+    Few paths of each group are witnessed, so groups learn from each other: on the logit scale r is drawn towards what the style
+    is worth in general, family mean + style effect, with the weight of `pooling` paths (partial pooling of a two-way table:
+    Gelman and Hill 2007, chapter 12). With one family nothing changes.
+
     Args:
-        config: decay and prior strength m.
+        config: decay, prior strength m and pooling.
         num_students: S.
         groups: every (style, family) pair that can occur.
     """
@@ -47,6 +51,10 @@ class ValueUtility:
     def __init__(self, config: ValueUtilityConfig, *, num_students: int, groups: Sequence[tuple[str, str]]) -> None:
         self.config = config
         self._index = {group: index for index, group in enumerate(groups)}
+        self._style_of_G, self._family_of_G = (
+            torch.tensor([sorted(set(names)).index(name) for name in names], dtype=torch.long)
+            for names in ([group[0] for group in groups], [group[1] for group in groups])
+        )
         self._sums_SG4 = torch.zeros(num_students, len(self._index), 4)
 
     def advance(self) -> None:
@@ -79,7 +87,12 @@ class ValueUtility:
         prior_SG = share_SG ** (tokens_SG / paths_SG.clamp(min=1e-6))
         strength = self.config.prior_strength
         rate_SG = (right_SG + strength * prior_SG) / (paths_SG + strength)
-        return torch.where(paths_SG > 0, rate_SG, torch.nan)
+        is_known_SG = paths_SG > 0
+        logit_SG = torch.where(is_known_SG, rate_SG.clamp(1e-3, 1 - 1e-3).logit(), torch.nan)
+        family_SG = group_means(logit_SG, self._family_of_G)
+        general_SG = family_SG + group_means(logit_SG - family_SG, self._style_of_G)
+        trust_SG = paths_SG / (paths_SG + self.config.pooling).clamp(min=1e-6)
+        return torch.sigmoid(general_SG + trust_SG * (logit_SG - general_SG))
 
     def state(self) -> dict[str, Tensor]:
         """The faded sums."""
@@ -88,6 +101,14 @@ class ValueUtility:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Continue from saved sums."""
         self._sums_SG4 = state["sums_SG4"].clone()
+
+
+def group_means(value_SG: Tensor, set_of_G: Tensor) -> Tensor:
+    """For each column the mean over the columns of its set, NaN left out [S, G]."""
+    totals = torch.zeros(2, len(value_SG), int(set_of_G.max()) + 1)
+    total, count = totals.index_add(2, set_of_G, torch.stack([torch.nan_to_num(value_SG), (~value_SG.isnan()).float()]))
+    mean_SK: Tensor = total / count
+    return mean_SK[:, set_of_G]
 
 
 class SketchUtility:

@@ -116,7 +116,8 @@ def _single_path(config: Config) -> PolicyConfig:
 
 
 def _score(config: Config) -> PolicyConfig:
-    shared = {name: getattr(config.method.policy, name, None) for name in ("utility", "probe_steps", "probe_questions")}
+    watching = ("utility", "probe_steps", "probe_questions", "first_probe_questions")
+    shared = {name: getattr(config.method.policy, name, None) for name in watching}
     return ScorePolicyConfig(budget=budget_of(config)).model_copy(update={k: v for k, v in shared.items() if v is not None})
 
 

@@ -25,5 +25,9 @@ def compute_factor(config: Config) -> float:
     if peers.weight > 0 and len(config.students) > 1:
         shared = min(peers.max_paths, taught)
         meeting = shared * (1 - taught / (paths * config.training.questions_per_step)) * (1 - peers.warmup_frac)
-    probing = FORWARD * getattr(policy, "probe_questions", 0) * paths / getattr(policy, "probe_steps", 1)
+    questions = config.questions.num_train * len(config.questions.tasks) * config.training.epochs
+    steps = max(questions / config.training.questions_per_step, 1.0)
+    first = max(getattr(policy, "first_probe_questions", 0) - getattr(policy, "probe_questions", 0), 0)
+    probed = getattr(policy, "probe_questions", 0) / getattr(policy, "probe_steps", 1) + first / steps
+    probing = FORWARD * paths * probed
     return 1 + (meeting + probing) / taught

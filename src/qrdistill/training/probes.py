@@ -54,9 +54,13 @@ def probe(trainer: Trainer) -> None:
     policy: Any = trainer.config.method.policy
     if not trainer.probe_pool or trainer.step % policy.probe_steps:
         return
-    first = trainer.step // policy.probe_steps * policy.probe_questions
     order = torch.randperm(len(trainer.probe_pool), generator=step_generator(trainer.config.seed, "probe", 0)).tolist()
-    chosen = [trainer.probe_pool[order[(first + offset) % len(order)]] for offset in range(policy.probe_questions)]
+    if trainer.step == 0:
+        first, count = 0, min(policy.first_probe_questions, len(order))
+    else:
+        first = policy.first_probe_questions + (trainer.step // policy.probe_steps - 1) * policy.probe_questions
+        count = policy.probe_questions
+    chosen = [trainer.probe_pool[order[(first + offset) % len(order)]] for offset in range(count)]
     work = step_work(chosen)
     everything_PS = torch.ones(len(work.paths), len(trainer.team.students), dtype=torch.bool)
     with torch.no_grad():

@@ -117,7 +117,6 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
         encoded = {"rows": encode(texts, encoder, cache, device=config.runtime.device)} if ranks.is_first else {}
         embeddings = dict(zip(keyed, ranks.tell_tensors(encoded)["rows"], strict=True))
     width = len(next(iter(embeddings.values()))) if embeddings else 0
-    mean_paths = sum(len(question.paths) for question in train_pool) / len(train_pool)
     pool = [*train_pool, *probe_pool]
     groups = {(path.path.style, family(question.question)) for question in pool for path in question.paths}
     extras = make_extras(config.method.extras)
@@ -135,7 +134,6 @@ def build_trainer(run: Run, students: Sequence[Student], policy: Policy | None, 
                     students=tuple(student.name for student in students),
                     seed=config.seed,
                     embed_dim=width,
-                    start_prob=min(getattr(kind, "budget", 1.0) / mean_paths, 1.0),
                 ),
             ),
             utility=utility,
