@@ -23,10 +23,10 @@ FEATURES: tuple[FeatureName, ...] = (
     "quality",
     "utility",
 )
+"""Names of the F features, in order. `utility` is the running utility of the path (0 where it is not known yet)."""
 UTILITY = FEATURES.index("utility")
 NUM_MEASURED = 4
 """Features that come from forward passes; the others are known beforehand."""
-"""Names of the F features, in order. `utility` is the running utility of the path (0 where it is not known yet)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

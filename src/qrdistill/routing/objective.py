@@ -30,7 +30,7 @@ def within_share(logit_PS: Tensor, target_P: Tensor, question_of_P: Tensor) -> T
     """``sigmoid(a + c)`` with one c per question and student that makes the mean over the question's paths rho0 exactly.
 
     A running bias (b_s += step * sign(...), METHOD section 4) lags behind a router that learns quickly: a budget of one path of
-    five was 1.7 to 2.8 paths after 120 steps. Solved per question, the budget holds at every step, and a path gains only what
+    five was 1.7 to 3.0 paths after 120 steps. Solved per question, the budget holds at every step, and a path gains only what
     another one loses: "which path", never "which question". The gradient is that of the whole function, c included:
     dp_i/da_j = s_i (1[i = j] - s_j / sum s), s = p (1 - p).
 

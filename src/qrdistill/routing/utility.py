@@ -87,8 +87,7 @@ class ValueUtility:
         prior_SG = share_SG ** (tokens_SG / paths_SG.clamp(min=1e-6))
         strength = self.config.prior_strength
         rate_SG = (right_SG + strength * prior_SG) / (paths_SG + strength)
-        is_known_SG = paths_SG > 0
-        logit_SG = torch.where(is_known_SG, rate_SG.clamp(1e-3, 1 - 1e-3).logit(), torch.nan)
+        logit_SG = torch.where(paths_SG > 0, rate_SG.clamp(1e-3, 1 - 1e-3).logit(), torch.nan)
         family_SG = group_means(logit_SG, self._family_of_G)
         general_SG = family_SG + group_means(logit_SG - family_SG, self._style_of_G)
         trust_SG = paths_SG / (paths_SG + self.config.pooling).clamp(min=1e-6)
